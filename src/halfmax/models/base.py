@@ -1,0 +1,213 @@
+"""What a model is: fit on arrays, predict a mean (and what it knows of its error), and turn into a State and back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, Self, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from halfmax.errors import DataError, ModelFileError, NotFittedError, examples
+from halfmax.features.blocks import FloatArray, IndexArray, PairFeatures
+from halfmax.registry import Registry
+
+JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+#: Called after every epoch with (epoch, log); returning True stops training.
+OnEpoch = Callable[[int, Mapping[str, float]], bool]
+Valid = tuple[PairFeatures, npt.NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about each pair.
+
+    Parameters
+    ----------
+    mean
+        Shape ``(n_pairs,)``, float32, in the unit of the targets that the model was fitted on.
+    variance
+        Predictive variance, same shape, or None.
+    quantiles
+        Level to values, same shape each, or None.
+    probability
+        Probability of the positive class for a classifier, or None.
+    """
+
+    mean: FloatArray
+    variance: FloatArray | None = None
+    quantiles: Mapping[float, FloatArray] | None = None
+    probability: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything a fitted model learned, in a form that can be stored, averaged and sent.
+
+    Parameters
+    ----------
+    arrays
+        Name to array (any numeric or boolean dtype, no objects).
+    meta
+        Plain JSON.
+    files
+        File name to text for libraries with a format of their own (boosted trees).
+    """
+
+    arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    meta: Mapping[str, JSON] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """The interface of every model. `BaseModel` gives all but `fit`, `predict` and `search_space`."""
+
+    def fit(
+        self,
+        x: PairFeatures,
+        y: npt.NDArray[np.floating],
+        *,
+        valid: Valid | None = None,
+        start: State | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Self:
+        """Learn from the pairs of `x` and their targets `y`, shape ``(n_pairs,)``."""
+        ...
+
+    def predict(self, x: PairFeatures) -> Prediction:
+        """Predict every pair of `x`."""
+        ...
+
+    def get_params(self) -> dict[str, JSON]:
+        """Return the hyper-parameters: the arguments of ``__init__``."""
+        ...
+
+    def get_state(self) -> State:
+        """Return what was learned."""
+        ...
+
+    def set_state(self, state: State) -> Self:
+        """Take over what another instance learned."""
+        ...
+
+    @classmethod
+    def search_space(cls) -> dict[str, JSON]:
+        """Return the hyper-parameters worth searching, each as ``{"low":, "high":, "log":}`` or ``{"choices": [...]}``."""
+        ...
+
+
+class BaseModel:
+    """Parameters from the signature of ``__init__`` and State from the attributes that end in ``_``.
+
+    A subclass stores every argument of ``__init__`` under its own name and nothing else. Attributes that ``fit`` sets
+    end in ``_`` and are arrays or JSON values; a subclass that learns anything else overrides `get_state` and
+    `set_state`.
+    """
+
+    def get_params(self) -> dict[str, JSON]:
+        """Return the arguments of ``__init__`` as they are now."""
+        return {name: getattr(self, name) for name in parameters_of(type(self))}
+
+    @classmethod
+    def search_space(cls) -> dict[str, JSON]:
+        """Return nothing to search; models with something to tune override this."""
+        return {}
+
+    def get_state(self) -> State:
+        """Return learned arrays and JSON values; raise NotFittedError before `fit`."""
+        learned = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
+        if not learned:
+            raise NotFittedError(f"{type(self).__name__} has not been fitted; call fit first.")
+        arrays = {k: v for k, v in learned.items() if isinstance(v, np.ndarray)}
+        text = {k: v.tolist() for k, v in arrays.items() if v.dtype.kind == "U"}
+        return State(
+            arrays={k: v for k, v in arrays.items() if k not in text},
+            meta={k: v for k, v in learned.items() if k not in arrays} | {f"{k}text": v for k, v in text.items()},
+        )
+
+    def set_state(self, state: State) -> Self:
+        """Take over learned attributes; raise ModelFileError for names that are not learned attributes."""
+        for name, value in {**state.arrays, **state.meta}.items():
+            if name.endswith("_text"):
+                name, value = name.removesuffix("text"), np.array(value, dtype=str)
+            if not name.endswith("_") or name.startswith("_"):
+                raise ModelFileError(f"state of {type(self).__name__} holds {name!r}, which is not a learned attribute.")
+            setattr(self, name, value)
+        return self
+
+    def _check_fitted(self) -> None:
+        if not any(k.endswith("_") and not k.startswith("_") for k in vars(self)):
+            raise NotFittedError(f"{type(self).__name__} has not been fitted; call fit first.")
+
+
+def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of ``cls.__init__``, without self."""
+    return {k: p for k, p in inspect.signature(cls.__init__).parameters.items() if k != "self"}
+
+
+def check_targets(x: PairFeatures, y: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return `y` as float64 after checking shape and finiteness; every ``fit`` calls this first.
+
+    Raises
+    ------
+    DataError
+        If there are no pairs, the lengths differ, or a target is NaN or infinite.
+    """
+    targets = np.asarray(y, dtype=np.float64)
+    if targets.shape != (x.n_pairs,):
+        raise DataError(f"y has shape {targets.shape} but there are {x.n_pairs} pairs.")
+    if not len(targets):
+        raise DataError("there are no pairs to learn from.")
+    bad = ~np.isfinite(targets)
+    if bad.any():
+        raise DataError(f"{int(bad.sum())} targets are NaN or infinite, e.g. rows {examples(np.flatnonzero(bad))}.")
+    return targets
+
+
+def response_matrix(x: PairFeatures, y: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return the targets as a samples × drugs matrix, NaN where there is no pair; repeated pairs are averaged."""
+    shape = (len(x.sample_ids), len(x.drug_ids))
+    cell = x.sample_index * shape[1] + x.drug_index
+    n = np.bincount(cell, minlength=shape[0] * shape[1])
+    total = np.bincount(cell, weights=np.asarray(y, dtype=np.float64), minlength=shape[0] * shape[1])
+    with np.errstate(invalid="ignore"):
+        return np.where(n > 0, total / np.maximum(n, 1), np.nan).reshape(shape)
+
+
+def rows_of(ids: npt.NDArray[np.str_], known: npt.NDArray[np.str_]) -> IndexArray:
+    """Return for each of `ids` its row in `known`, or -1."""
+    if not len(known):
+        return np.full(len(ids), -1, dtype=np.int64)
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
+    rows = order[place]
+    return np.where(known[rows] == ids, rows, -1).astype(np.int64)
+
+
+def gather(grid: npt.NDArray[np.floating], x: PairFeatures) -> FloatArray:
+    """Return the entries of a samples × drugs matrix for the pairs of `x`, as float32."""
+    return grid.astype(np.float32, copy=False)[x.sample_index, x.drug_index]
+
+
+MODELS: Registry[type[Model]] = Registry(
+    "model",
+    {
+        "mean": "halfmax.models.baselines:OverallMean",
+        "drug_mean": "halfmax.models.baselines:DrugMean",
+        "sample_mean": "halfmax.models.baselines:SampleMean",
+        "tissue_mean": "halfmax.models.baselines:TissueMean",
+        "tissue_drug_mean": "halfmax.models.baselines:TissueDrugMean",
+        "mean_effects": "halfmax.models.baselines:MeanEffects",
+        "factorisation": "halfmax.models.baselines:IdentityFactorisation",
+        "kernel_ridge": "halfmax.models.kernel:KernelRidge",
+        "response_gp": "halfmax.models.kernel:ResponseGP",
+        "elastic_net": "halfmax.models.classical:ElasticNet",
+        "random_forest": "halfmax.models.classical:RandomForest",
+        "xgboost": "halfmax.models.boosting:XGBoost",
+        "lightgbm": "halfmax.models.boosting:LightGBM",
+        "mlp": "halfmax.models.networks.mlp:TwoTowerMLP",
+    },
+)
