@@ -208,7 +208,8 @@ class ResponseDataset:
         folder = Path(folder)
         with atomic_folder(folder) as work:
             for key, frame in self._tables().items():
-                frame.to_parquet(work / f"{key}.parquet", compression="zstd")
+                stored = frame.T if key.startswith("omics_") else frame  # Parquet is slow with many columns
+                stored.to_parquet(work / f"{key}.parquet", compression="zstd")
             write_json(
                 work / "manifest.json",
                 {
@@ -236,14 +237,17 @@ class ResponseDataset:
         """Read a saved dataset; raise ModelFileError if a file is missing, foreign or changed."""
         folder = Path(folder)
         manifest = read_verified(folder, "halfmax-dataset", FORMAT_VERSION)
-        read = lambda key: pd.read_parquet(folder / f"{key}.parquet")  # noqa: E731
+
+        def read(key: str) -> pd.DataFrame:
+            return pd.read_parquet(folder / f"{key}.parquet")
+
         return cls(
             name=manifest["name"],
             measure=Measure(*manifest["measure"]),
             response=read("response"),
             samples=read("samples"),
             drugs=read("drugs"),
-            omics={k: read(f"omics_{k}") for k in manifest["omics"]},
+            omics={k: read(f"omics_{k}").T for k in manifest["omics"]},
             drug_features={k: read(f"drug_features_{k}") for k in manifest["drug_features"]},
             notes=manifest["notes"],
         )
