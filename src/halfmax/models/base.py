@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from halfmax.errors import DataError, ModelFileError, NotFittedError, examples
+from halfmax.errors import DataError, examples
 from halfmax.features.blocks import FloatArray, IndexArray, PairFeatures
 from halfmax.registry import Registry
+from halfmax.state import JSON, State, Stateful
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+__all__ = [
+    "JSON",
+    "MODELS",
+    "BaseModel",
+    "Model",
+    "OnEpoch",
+    "Prediction",
+    "State",
+    "Valid",
+    "check_targets",
+    "gather",
+    "response_matrix",
+    "rows_of",
+]
+
 #: Called after every epoch with (epoch, log); returning True stops training.
 OnEpoch = Callable[[int, Mapping[str, float]], bool]
 Valid = tuple[PairFeatures, npt.NDArray[np.floating]]
@@ -40,25 +54,6 @@ class Prediction:
     variance: FloatArray | None = None
     quantiles: Mapping[float, FloatArray] | None = None
     probability: FloatArray | None = None
-
-
-@dataclass(frozen=True)
-class State:
-    """Everything a fitted model learned, in a form that can be stored, averaged and sent.
-
-    Parameters
-    ----------
-    arrays
-        Name to array (any numeric or boolean dtype, no objects).
-    meta
-        Plain JSON.
-    files
-        File name to text for libraries with a format of their own (boosted trees).
-    """
-
-    arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-    meta: Mapping[str, JSON] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -99,53 +94,16 @@ class Model(Protocol):
         ...
 
 
-class BaseModel:
-    """Parameters from the signature of ``__init__`` and State from the attributes that end in ``_``.
+class BaseModel(Stateful):
+    """A model's common part: parameters from the signature of ``__init__``, State from the attributes ending in ``_``."""
 
-    A subclass stores every argument of ``__init__`` under its own name and nothing else. Attributes that ``fit`` sets
-    end in ``_`` and are arrays or JSON values; a subclass that learns anything else overrides `get_state` and
-    `set_state`.
-    """
-
-    def get_params(self) -> dict[str, JSON]:
-        """Return the arguments of ``__init__`` as they are now."""
-        return {name: getattr(self, name) for name in parameters_of(type(self))}
+    #: Whether `fit` makes use of `valid`; where it does not, its rows are training rows.
+    uses_valid: ClassVar[bool] = False
 
     @classmethod
     def search_space(cls) -> dict[str, JSON]:
         """Return nothing to search; models with something to tune override this."""
         return {}
-
-    def get_state(self) -> State:
-        """Return learned arrays and JSON values; raise NotFittedError before `fit`."""
-        learned = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
-        if not learned:
-            raise NotFittedError(f"{type(self).__name__} has not been fitted; call fit first.")
-        arrays = {k: v for k, v in learned.items() if isinstance(v, np.ndarray)}
-        text = {k: v.tolist() for k, v in arrays.items() if v.dtype.kind == "U"}
-        return State(
-            arrays={k: v for k, v in arrays.items() if k not in text},
-            meta={k: v for k, v in learned.items() if k not in arrays} | {f"{k}text": v for k, v in text.items()},
-        )
-
-    def set_state(self, state: State) -> Self:
-        """Take over learned attributes; raise ModelFileError for names that are not learned attributes."""
-        for name, value in {**state.arrays, **state.meta}.items():
-            if name.endswith("_text"):
-                name, value = name.removesuffix("text"), np.array(value, dtype=str)
-            if not name.endswith("_") or name.startswith("_"):
-                raise ModelFileError(f"state of {type(self).__name__} holds {name!r}, which is not a learned attribute.")
-            setattr(self, name, value)
-        return self
-
-    def _check_fitted(self) -> None:
-        if not any(k.endswith("_") and not k.startswith("_") for k in vars(self)):
-            raise NotFittedError(f"{type(self).__name__} has not been fitted; call fit first.")
-
-
-def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
-    """Return the parameters of ``cls.__init__``, without self."""
-    return {k: p for k, p in inspect.signature(cls.__init__).parameters.items() if k != "self"}
 
 
 def check_targets(x: PairFeatures, y: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
