@@ -97,3 +97,13 @@ def _side_by_side(blocks: Mapping[str, Block], names: Sequence[str], n: int, sid
     if not names:
         return np.zeros((n, 0), dtype=np.float32)
     return blocks[names[0]].values if len(names) == 1 else np.hstack([blocks[name].values for name in names])
+
+
+def rows_of(ids: npt.NDArray[np.str_], known: npt.NDArray[np.str_]) -> IndexArray:
+    """Return for each of `ids` its row in `known`, or -1."""
+    if not len(known):
+        return np.full(len(ids), -1, dtype=np.int64)
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
+    rows = order[place]
+    return np.where(known[rows] == ids, rows, -1).astype(np.int64)

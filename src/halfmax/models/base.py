@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halfmax.errors import DataError, examples
-from halfmax.features.blocks import FloatArray, IndexArray, PairFeatures
+from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
 from halfmax.registry import Registry
 from halfmax.state import JSON, State, Stateful
 
@@ -133,16 +133,6 @@ def response_matrix(x: PairFeatures, y: npt.NDArray[np.floating]) -> npt.NDArray
     total = np.bincount(cell, weights=np.asarray(y, dtype=np.float64), minlength=shape[0] * shape[1])
     with np.errstate(invalid="ignore"):
         return np.where(n > 0, total / np.maximum(n, 1), np.nan).reshape(shape)
-
-
-def rows_of(ids: npt.NDArray[np.str_], known: npt.NDArray[np.str_]) -> IndexArray:
-    """Return for each of `ids` its row in `known`, or -1."""
-    if not len(known):
-        return np.full(len(ids), -1, dtype=np.int64)
-    order = np.argsort(known)
-    place = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
-    rows = order[place]
-    return np.where(known[rows] == ids, rows, -1).astype(np.int64)
 
 
 def gather(grid: npt.NDArray[np.floating], x: PairFeatures) -> FloatArray:
