@@ -105,13 +105,13 @@ class ColumnScale(Stateful):
         centre, scale = self._centre_scale(np.where(known, block.values, 0))
         self.centre_ = np.where(known, centre, 0).astype(np.float32)
         usable = known & np.isfinite(scale) & (scale > 1e-8)
-        self.scale_ = np.where(usable, scale, np.inf).astype(np.float32)
+        self.gain_ = np.where(usable, 1 / np.where(usable, scale, 1), 0).astype(np.float32)
         return self
 
     def transform(self, block: Block) -> Block:
         """Return scaled values, clipped to ±`clip` where that is set."""
         self._check_fitted()
-        values = (block.values - self.centre_) / self.scale_
+        values = (block.values - self.centre_) * self.gain_
         if self.clip is not None:
             if n := int((np.abs(values) > self.clip).sum()):
                 log.info("%d values beyond %g were clipped", n, self.clip)

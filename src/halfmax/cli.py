@@ -1,0 +1,240 @@
+"""The command line: thin commands over the package."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from halfmax.errors import DataError, HalfmaxError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from halfmax.report import Report
+
+RESEARCH_USE = "For Research Use Only. Not for use in diagnostic procedures."
+app = typer.Typer(
+    help=f"Predict how strongly a cancer sample responds to a drug. {RESEARCH_USE}",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="List, fetch and describe datasets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+console = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Run the command line; the package's own errors end it with one message, never a traceback."""
+    try:
+        app()
+    except HalfmaxError as error:
+        for line in (str(error), *getattr(error, "__notes__", ())):
+            console.print(line, style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Option(help="A TOML file; every run writes the one that repeats it.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, e.g. model.width=256.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="LPO, LCO, LDO or LTO: what is left out.")] = None,
+    folds: Annotated[Path | None, typer.Option(help="Fixed folds: a table with columns cell, drug, fold.")] = None,
+    models: Annotated[str | None, typer.Option(help="Comma-separated names, naive first.")] = None,
+    measure: Annotated[str | None, typer.Option(help="ln_ic50 or auc.")] = None,
+    data: Annotated[str | None, typer.Option(help="An embedded dataset, or a dataset folder.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME by default.")] = None,
+) -> None:
+    """Cross-validate models beside the baselines, write a report, and save a predictor fitted on all data.
+
+    Without options: GDSC2 ln IC50, unseen cell lines, five folds.
+    """
+    from halfmax.config import load_config
+    from halfmax.run import run as run_all
+
+    options: dict[str, object] = {
+        "split__protocol": protocol,
+        "split__folds": str(folds) if folds else None,
+        "models": [m.strip() for m in models.split(",") if m.strip()] if models else None,
+        "data__measure": measure,
+        "name": name,
+    }
+    if data is not None:
+        options["data__folder" if Path(data).is_dir() else "data__name"] = data
+    checked = load_config(config, set_ or (), **options)
+    folder = out or Path("runs") / checked.name
+    with _progress(f"{checked.split.protocol} · {checked.data.name}") as show:
+        report, _ = run_all(checked, folder, on_progress=show)
+    _print_ladder(report)
+    console.print(f"report     {folder / 'report.html'}\npredictor  {folder / 'predictor'}", markup=False)
+    console.print(RESEARCH_USE, style="dim")
+
+
+@app.command()
+def predict(
+    predictor: Annotated[Path, typer.Argument(help="A predictor folder, or a run folder that holds one.")],
+    expression: Annotated[Path, typer.Option(help="Expression table: samples × genes or genes × samples.")],
+    mutation: Annotated[Path | None, typer.Option(help="Mutation table, 0/1.")] = None,
+    copy_number: Annotated[Path | None, typer.Option(help="Copy-number table.")] = None,
+    samples: Annotated[Path | None, typer.Option(help="Table of samples: sample_id, tissue, ….")] = None,
+    drugs: Annotated[str | None, typer.Option(help="Comma-separated drug names, or a file with one a line.")] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the expression table, where it is not plain.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write .csv, .json or .parquet; CSV to the screen otherwise.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the first N drugs of each sample.")] = None,
+    allow_low_coverage: Annotated[bool, typer.Option(help="Predict although too few genes are known.")] = False,
+) -> None:
+    """Rank drugs for new samples by predicted response against each drug's own mean."""
+    from halfmax.data.readers.table import read_omics, read_samples
+    from halfmax.predictor import Predictor
+
+    folder = predictor / "predictor" if (predictor / "predictor").is_dir() else predictor
+    loaded = Predictor.load(folder)
+    omics = {}
+    for modality, path in (("expression", expression), ("mutation", mutation), ("copy_number", copy_number)):
+        if path is not None:
+            table = read_omics(path, modality, unit=unit if modality == "expression" else None)
+            omics[modality] = table.frame
+            _say(table.findings)
+    about = None if samples is None else read_samples(samples)
+    ranked, matches = loaded.predict_samples(
+        omics, drugs=_names(drugs), samples=about, allow_low_coverage=allow_low_coverage
+    )
+    for match in matches.values():
+        _say(match.findings)
+    if top is not None:
+        ranked = ranked[ranked["rank"] <= top]
+    _write_table(ranked, out, loaded.measure_.label)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the embedded datasets."""
+    from halfmax.data.readers.embedded import list_datasets
+
+    table = Table("name", "measures", "about", "here", box=None)
+    for entry in list_datasets():
+        table.add_row(entry["name"], ", ".join(entry["measures"]), entry["about"], "yes" if entry["cached"] else "no")
+    Console().print(table)
+
+
+@data_app.command("get")
+def data_get(name: str, measure: Annotated[str, typer.Option(help="ln_ic50 or auc.")] = "ln_ic50") -> None:
+    """Fetch a dataset into the cache and convert it once."""
+    from halfmax.data.readers.embedded import describe, load
+
+    console.print(f"licence: {describe(name)['licence']}", markup=False)
+    with _download() as show:
+        dataset = load(name, measure, progress=show)
+    console.print(f"{name}: {len(dataset.samples)} samples × {len(dataset.drugs)} drugs, {dataset.n_pairs:,} responses.")
+
+
+@data_app.command("show")
+def data_show(name: str) -> None:
+    """Say what a dataset is, where it comes from, its licence and how to cite it."""
+    from halfmax.data.readers.embedded import describe
+
+    Console().print_json(json.dumps(describe(name), ensure_ascii=False))
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[object]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from halfmax.evaluate import Progress as Where
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=False) as bars:
+        task = bars.add_task(f"{title} · data", total=None)
+
+        def show(where: Where) -> None:
+            words = f"fold {where.fold} · {where.model}" if where.model else "writing the report"
+            if where.epoch is not None:
+                loss = where.log.get("valid_loss", where.log.get("train_loss"))
+                words += f" · epoch {where.epoch}" + (f" · loss {loss:.4f}" if loss is not None else "")
+            bars.update(task, total=where.total, completed=where.done, description=f"{title} · {words}")
+
+        yield show
+
+
+@contextmanager
+def _download() -> Iterator[object]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, object] = {}
+
+        def show(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield show
+
+
+def _print_ladder(report: Report) -> None:
+    every = report.metrics.query("fold == 'all' and group_by == 'all'")
+    wide = every.pivot(index="model", columns="metric", values="value").reindex(list(report.ladder))
+    order = ("rmse", "normalized_r2", "within_drug_pearson", "pearson", "roc_auc", "pr_auc", "f1", "accuracy")
+    shown = [m for m in order if m in wide.columns]
+    table = Table("model", *shown, box=None)
+    for model, row in wide.iterrows():
+        table.add_row(str(model), *(f"{row[m]:.3f}" for m in shown))
+    Console().print(table)
+
+
+def _names(drugs: str | None) -> list[str] | None:
+    if drugs is None:
+        return None
+    path = Path(drugs)
+    text = path.read_text(encoding="utf-8").splitlines() if path.is_file() else drugs.split(",")
+    names = [line.strip() for line in text if line.strip()]
+    if not names:
+        raise DataError(f"--drugs {drugs!r} names no drug.")
+    return names
+
+
+def _say(findings: object) -> None:
+    styles = {"info": "dim", "warning": "yellow", "error": "red"}
+    for finding in findings:  # type: ignore[attr-defined]
+        console.print(f"{finding.level}: {finding.message}", style=styles[finding.level], markup=False, soft_wrap=True)
+
+
+def _write_table(table: pd.DataFrame, out: Path | None, unit: str) -> None:
+    from halfmax.data.storage import atomic_file
+    from halfmax.data.tables import escape_formula
+
+    if out is None:
+        sys.stdout.write(f"# {RESEARCH_USE} prediction: {unit}\n")
+        escape_formula(table).to_csv(sys.stdout, index=False, float_format="%.4f")
+        return
+    with atomic_file(out) as path:
+        if out.suffix == ".parquet":
+            table.assign(research_use=RESEARCH_USE).to_parquet(path, index=False)
+        elif out.suffix == ".json":
+            rows = json.loads(table.to_json(orient="records", double_precision=6))
+            content = {"research_use": RESEARCH_USE, "prediction": unit, "rows": rows}
+            path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+        elif out.suffix in (".csv", ".tsv"):
+            text = escape_formula(table).to_csv(index=False, sep="\t" if out.suffix == ".tsv" else ",", float_format="%.6g")
+            path.write_text(f"# {RESEARCH_USE} prediction: {unit}\n{text}", encoding="utf-8")
+        else:
+            raise DataError(f"--out {out}: the ending is .csv, .tsv, .json or .parquet.")
+    console.print(f"{len(table)} rows written to {out}", markup=False)

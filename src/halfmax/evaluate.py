@@ -1,0 +1,291 @@
+"""Cross-validation: every model on the same folds, with the naive baselines and cluster intervals beside it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from halfmax.data.dataset import ResponseDataset
+from halfmax.errors import DataError
+from halfmax.features.pipeline import FeaturePipeline
+from halfmax.labels import Labels, Threshold
+from halfmax.metrics import Fold, classification_metrics, group_metrics, interval, regression_metrics, tidy
+from halfmax.models.base import MODELS
+from halfmax.predictor import Encoded, Predictor, encode
+from halfmax.split import Split
+
+log = logging.getLogger(__name__)
+Array = npt.NDArray[np.float64]
+BASELINE = "mean_effects"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model to evaluate: the name shown, the registered name and its hyper-parameters."""
+
+    label: str
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a cross-validation is: fold and model, and the epoch of a network."""
+
+    fold: str
+    model: str
+    done: int
+    total: int
+    epoch: int | None = None
+    log: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a cross-validation found.
+
+    Parameters
+    ----------
+    metrics
+        Tidy: model, fold, group_by, group, metric, value, n, low, high.
+    predictions
+        sample_id, drug_id, fold, model, y_true, y_pred.
+    timings
+        model, fold, fit_s, predict_s, cpu_s, n_train, n_test.
+    curves
+        model, fold, member, epoch, train_loss, valid_loss.
+    """
+
+    metrics: pd.DataFrame
+    predictions: pd.DataFrame
+    timings: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def cross_validate(
+    dataset: ResponseDataset,
+    splits: Sequence[Split],
+    models: Sequence[ModelSpec],
+    *,
+    features: Callable[[], FeaturePipeline] = FeaturePipeline,
+    threshold: Threshold | None = None,
+    n_boot: int = 200,
+    seed: int = 0,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Results:
+    """Fit and score every model on every split.
+
+    Parameters
+    ----------
+    features
+        Makes an unfitted pipeline; a new one is fitted on the training rows of every fold.
+    threshold
+        Turns the task into classification: sensitive or not, by a threshold learned from training rows.
+    n_boot
+        Cluster-bootstrap replicates for the 95 % intervals; clusters are the split's groups (samples, or drugs under
+        LDO).
+
+    Raises
+    ------
+    DataError
+        If no model is given or two share a label.
+    """
+    labels = [m.label for m in models]
+    if not models or len(set(labels)) != len(labels):
+        raise DataError(f"models to evaluate must be given and have different labels; got {labels}.")
+    rows: list[dict[str, object]] = []
+    predictions, timings, curves = [], [], []
+    replicates: dict[tuple[str, str], list[tuple[float, int, Array]]] = {}
+    for i, split in enumerate(splits):
+        fold = _FoldRun(dataset, split, features, threshold)
+        for j, spec in enumerate(models):
+            where = Progress(split.fold, spec.label, i * len(models) + j, len(splits) * len(models))
+            predicted, timing, curve = fold.fit_predict(spec, _epoch_reporter(where, on_progress))
+            timings.append({"model": spec.label, "fold": split.fold} | timing)
+            curves.append(curve.assign(model=spec.label, fold=split.fold))
+            predictions.append(fold.table(predicted).assign(fold=split.fold, model=spec.label))
+            scored = fold.score(predicted, n_boot, seed)
+            for metric, (value, draws) in scored.items():
+                replicates.setdefault((spec.label, metric), []).append((value, len(split.test), draws))
+                low, high = interval(draws)
+                rows.append(_row(spec.label, split.fold, "all", "", metric, value, len(split.test), low, high))
+            rows += fold.group_rows(spec.label, predicted)
+    rows += _over_folds(replicates)
+    if on_progress is not None:
+        on_progress(Progress("", "", len(splits) * len(models), len(splits) * len(models)))
+    metrics = _mean_groups(tidy(rows))
+    empty = pd.DataFrame(columns=["model", "fold", "member", "epoch", "train_loss", "valid_loss"])
+    known = [c for c in curves if len(c)]
+    return Results(
+        metrics,
+        pd.concat(predictions, ignore_index=True),
+        pd.DataFrame(timings),
+        pd.concat(known, ignore_index=True)[list(empty.columns)] if known else empty,
+    )
+
+
+class _FoldRun:
+    """One fold: data cut and encoded once for all models."""
+
+    def __init__(
+        self,
+        dataset: ResponseDataset,
+        split: Split,
+        features: Callable[[], FeaturePipeline],
+        threshold: Threshold | None,
+    ) -> None:
+        self.dataset, self.split, self._features = dataset, split, features
+        self._encoded: dict[bool, Encoded] = {}
+        train = dataset.take(split.fit_rows)
+        self.labels = None if threshold is None else Labels.learn(threshold, train)
+        self.test = self._labelled(dataset.take(split.test))
+        self._train = {False: self._labelled(train)}
+        baseline = Predictor.of(BASELINE).fit(self._train[False], encoded=self._encode(validates=False))
+        self._test_x = {False: self._encoded[False].features.transform(self.test)}
+        y = self.test.response["value"].to_numpy(dtype=np.float64)
+        sample, drug = (pd.factorize(self.test.response[c])[0].astype(np.int64) for c in ("sample_id", "drug_id"))
+        cluster = drug if split.protocol == "LDO" else sample
+        self.fold = Fold(y, baseline.predict_pairs(self._test_x[False]).mean.astype(np.float64), sample, drug, cluster)
+
+    def fit_predict(
+        self, spec: ModelSpec, on_epoch: Callable[[int, Mapping[str, float]], bool]
+    ) -> tuple[Array, dict[str, float], pd.DataFrame]:
+        """Return test predictions, timings and the learning curve of one model."""
+        validates = bool(getattr(MODELS.get(spec.name), "uses_valid", False)) and len(self.split.valid) > 0
+        encoded = self._encode(validates=validates)
+        if validates not in self._test_x:
+            self._test_x[validates] = encoded.features.transform(self.test)
+        predictor = Predictor.of(spec.name, spec.params)
+        cpu, wall = time.process_time(), time.perf_counter()
+        predictor.fit(self._train[validates], encoded=encoded, on_epoch=on_epoch)
+        fitted = time.perf_counter()
+        prediction = predictor.predict_pairs(self._test_x[validates])
+        timing = {
+            "fit_s": fitted - wall,
+            "predict_s": time.perf_counter() - fitted,
+            "cpu_s": time.process_time() - cpu,
+            "n_train": len(encoded.y),
+            "n_test": len(self.split.test),
+        }
+        history = pd.DataFrame(getattr(predictor.model, "history_", []))
+        return prediction.mean.astype(np.float64), timing, history
+
+    def score(self, predicted: Array, n_boot: int, seed: int) -> dict[str, tuple[float, Array]]:
+        """Return every metric with its bootstrap replicates."""
+        if self.labels is None:
+            return regression_metrics(self.fold, predicted, n_boot=n_boot, seed=seed)
+        label = self.fold.y > 0.5
+        rng, n = np.random.default_rng(seed), int(self.fold.cluster.max()) + 1
+        members = np.split(np.argsort(self.fold.cluster, kind="stable"), np.cumsum(np.bincount(self.fold.cluster))[:-1])
+        cutoff = self.labels.cutoff
+        draws = []
+        for _ in range(min(n_boot, 100)):
+            rows = np.concatenate([members[c] for c in rng.integers(0, n, n)])
+            draws.append(classification_metrics(label[rows], predicted[rows], predicted[rows] > cutoff))
+        found = classification_metrics(label, predicted, predicted > cutoff)
+        return {k: (v, np.array([d[k] for d in draws])) for k, v in found.items()}
+
+    def group_rows(self, label: str, predicted: Array) -> list[dict[str, object]]:
+        """Return metric rows by drug and by tissue."""
+        if self.labels is not None:
+            return []
+        groups = {"drug": self.test.response["drug_id"]}
+        if "tissue" in self.test.samples:
+            groups["tissue"] = self.test.response["sample_id"].map(self.test.samples["tissue"]).fillna("unknown")
+        rows = []
+        for by, values in groups.items():
+            codes, names = pd.factorize(values.astype(str), sort=True)
+            found = group_metrics(self.fold, predicted, codes.astype(np.int64), len(names))
+            n = found.pop("n")
+            for metric, value in found.items():
+                rows += [
+                    _row(label, self.split.fold, by, str(g), metric, v, int(k), np.nan, np.nan)
+                    for g, v, k in zip(names, value, n, strict=True)
+                ]
+        return rows
+
+    def table(self, predicted: Array) -> pd.DataFrame:
+        """Return test pairs with measured and predicted values."""
+        pairs = self.test.response[["sample_id", "drug_id"]]
+        return pairs.assign(y_true=self.fold.y.astype(np.float32), y_pred=predicted.astype(np.float32))
+
+    def _encode(self, *, validates: bool) -> Encoded:
+        if validates not in self._encoded:
+            valid = None
+            if validates:
+                self._train[True] = self._labelled(self.dataset.take(self.split.train))
+                valid = self._labelled(self.dataset.take(self.split.valid))
+            self._encoded[validates] = encode(self._features(), self._train[validates], valid)
+        return self._encoded[validates]
+
+    def _labelled(self, part: ResponseDataset) -> ResponseDataset:
+        return part if self.labels is None else self.labels.apply(part)
+
+
+def assay_agreement(one: pd.DataFrame, other: pd.DataFrame, comparison: str) -> dict[str, object]:
+    """Return how well two measurements of the same pairs agree: the ceiling that a model should be read against.
+
+    Parameters
+    ----------
+    one, other
+        Columns sample_id, drug_id, value.
+    """
+    both = one.merge(other, on=["sample_id", "drug_id"], suffixes=("", "_other"))
+    if len(both) < 3:
+        raise DataError(f"{comparison}: only {len(both)} pairs were measured twice.")
+    y, p = both["value"].to_numpy(dtype=np.float64), both["value_other"].to_numpy(dtype=np.float64)
+    sample, drug = (pd.factorize(both[c])[0].astype(np.int64) for c in ("sample_id", "drug_id"))
+    found = regression_metrics(Fold(y, np.full(len(y), y.mean()), sample, drug, sample), p, n_boot=0)
+    names = ("pearson", "within_drug_pearson", "rmse")
+    counts = {"comparison": comparison, "n_pairs": len(both), "n_drugs": int(drug.max()) + 1}
+    return counts | {name: found[name][0] for name in names}
+
+
+def _over_folds(replicates: Mapping[tuple[str, str], list[tuple[float, int, Array]]]) -> list[dict[str, object]]:
+    """Mean over folds, with an interval from folds drawn independently."""
+    rows = []
+    for (label, metric), folds in replicates.items():
+        values = np.array([v for v, _, _ in folds])
+        known = np.isfinite(values)
+        value = float(values[known].mean()) if known.any() else float("nan")
+        low, high = interval(np.nanmean([d for (v, _, d) in folds if np.isfinite(v)], axis=0)) if known.any() else (np.nan,) * 2
+        rows.append(_row(label, "all", "all", "", metric, value, sum(n for _, n, _ in folds), low, high))
+    return rows
+
+
+def _mean_groups(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Append, for every drug and tissue, the mean over the folds in which it was tested."""
+    by_group = metrics[metrics["group_by"] != "all"]
+    if by_group.empty:
+        return metrics
+    keys = ["model", "group_by", "group", "metric"]
+    mean = by_group.groupby(keys, sort=False, as_index=False).agg(value=("value", "mean"), n=("n", "sum"))
+    return pd.concat([metrics, mean.assign(fold="all", low=np.nan, high=np.nan)[metrics.columns]], ignore_index=True)
+
+
+def _row(model: str, fold: str, by: str, group: str, metric: str, value: float, n: int, low: float, high: float) -> dict[str, object]:  # noqa: PLR0913, E501
+    return {
+        "model": model, "fold": fold, "group_by": by, "group": group,
+        "metric": metric, "value": float(value), "n": n, "low": low, "high": high,
+    }  # fmt: skip
+
+
+def _epoch_reporter(
+    where: Progress, on_progress: Callable[[Progress], None] | None
+) -> Callable[[int, Mapping[str, float]], bool]:
+    if on_progress is not None:
+        on_progress(where)
+
+    def report(epoch: int, values: Mapping[str, float]) -> bool:
+        if on_progress is not None:
+            on_progress(Progress(where.fold, where.model, where.done, where.total, epoch, values))
+        return False
+
+    return report

@@ -1,0 +1,267 @@
+"""Predictor: features, target scale and model together; fitted on a dataset, asked about new samples, kept in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from halfmax.data.dataset import ResponseDataset
+from halfmax.errors import DataError, NotFittedError, UnknownNameError, did_you_mean, examples
+from halfmax.features.blocks import PairFeatures, rows_of
+from halfmax.features.pipeline import FeaturePipeline
+from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
+
+if TYPE_CHECKING:
+    from halfmax.data.identifiers import GeneMatch
+
+RESEARCH_USE = "For Research Use Only. Not for use in diagnostic procedures."
+#: Share of a predictor's genes below which it refuses, and below which it warns.
+REFUSE_COVERAGE, WARN_COVERAGE = 0.80, 0.95
+_QUANTILES = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Training and validation rows after a fitted pipeline; shared by models that are fitted on the same rows."""
+
+    features: FeaturePipeline
+    train: PairFeatures
+    y: npt.NDArray[np.float64]
+    valid: tuple[PairFeatures, npt.NDArray[np.float64]] | None = None
+
+
+def encode(features: FeaturePipeline, train: ResponseDataset, valid: ResponseDataset | None = None) -> Encoded:
+    """Fit `features` on `train` and encode both."""
+    features = features.fit(train)
+    held_out = None if valid is None else (features.transform(valid), _values(valid))
+    return Encoded(features, features.transform(train), _values(train), held_out)
+
+
+class Predictor:
+    """Everything between a table of samples and a predicted response.
+
+    Parameters
+    ----------
+    model
+        An unfitted model.
+    model_name
+        The name it is registered under, by which a saved folder finds it again.
+    """
+
+    def __init__(self, model: Model, model_name: str) -> None:
+        self.model = model
+        self.model_name = model_name
+
+    @classmethod
+    def of(cls, name: str, params: Mapping[str, Any] | None = None) -> Self:
+        """Return an unfitted predictor around the registered model `name`."""
+        return cls(MODELS.get(name)(**(params or {})), name)
+
+    def fit(
+        self,
+        train: ResponseDataset,
+        valid: ResponseDataset | None = None,
+        *,
+        encoded: Encoded | None = None,
+        features: FeaturePipeline | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Self:
+        """Learn features, target scale, model and each drug's own distribution from `train`.
+
+        Parameters
+        ----------
+        valid
+            Held-out samples (or drugs) for early stopping; nothing else is learned from it.
+        encoded
+            The same rows already encoded, to share the work between models.
+        features
+            An unfitted pipeline; the default one otherwise.
+        """
+        encoded = encoded or encode(features or FeaturePipeline(), train, valid)
+        y = encoded.y
+        spread = float(y.std())
+        self.features_ = encoded.features
+        self.scale_ = (float(y.mean()), spread if spread > 1e-12 else 1.0)
+        held_out = None if encoded.valid is None else (encoded.valid[0], self._scaled(encoded.valid[1]))
+        self.model.fit(encoded.train, self._scaled(y), valid=held_out, on_epoch=on_epoch)
+        self.measure_ = train.measure
+        self.drugs_ = train.drugs
+        self.reference_ = _reference(train)
+        self.about_: dict[str, Any] = {
+            "data": {"name": train.name, "fingerprint": train.fingerprint(), "notes": dict(train.notes)},
+            "n_samples": len(train.samples),
+            "n_pairs": train.n_pairs,
+        }
+        return self
+
+    def predict_pairs(self, x: PairFeatures) -> Prediction:
+        """Predict encoded pairs in the measure's unit."""
+        self._check_fitted()
+        raw = self.model.predict(x)
+        mean, spread = self.scale_
+        return replace(
+            raw,
+            mean=(raw.mean * np.float32(spread) + np.float32(mean)).astype(np.float32),
+            variance=None if raw.variance is None else raw.variance * np.float32(spread**2),
+        )
+
+    def predict(self, dataset: ResponseDataset) -> pd.DataFrame:
+        """Predict every pair of `dataset`, measured or not.
+
+        Returns
+        -------
+        Columns sample_id, drug_id, prediction [measure.unit], sd (where the model has one), drug_mean (of the training
+        samples), difference (prediction − drug_mean) and percentile (share of training samples with a lower value).
+        """
+        self._check_fitted()
+        out = dataset.response[["sample_id", "drug_id"]].reset_index(drop=True)
+        prediction = self.predict_pairs(self.features_.transform(dataset))
+        value = prediction.mean.astype(np.float64)
+        if not np.isfinite(value).all():
+            raise DataError(f"{int((~np.isfinite(value)).sum())} predictions are not finite; the inputs are unusable.")
+        out["prediction"] = value
+        if prediction.variance is not None:
+            out["sd"] = np.sqrt(prediction.variance).astype(np.float64)
+        rows = rows_of(out["drug_id"].to_numpy(dtype=str), self.reference_["drug_id"])
+        known = rows >= 0
+        mean, quantiles = self.reference_["mean"][rows], self.reference_["quantiles"][rows]
+        out["drug_mean"] = np.where(known, mean, np.nan)
+        out["difference"] = out["prediction"] - out["drug_mean"]
+        below = (quantiles < value[:, None]).mean(axis=1) * 100
+        out["percentile"] = np.where(known, below, np.nan)
+        return out
+
+    def predict_samples(
+        self,
+        omics: Mapping[str, pd.DataFrame],
+        *,
+        drugs: Sequence[str] | None = None,
+        samples: pd.DataFrame | None = None,
+        allow_low_coverage: bool = False,
+    ) -> tuple[pd.DataFrame, dict[str, GeneMatch]]:
+        """Rank drugs for new samples.
+
+        Parameters
+        ----------
+        omics
+            Modality to samples × features, in any gene order, with any extra columns.
+        drugs
+            Drug ids or names; all training drugs by default.
+        samples
+            Optional table of the samples (tissue, …).
+
+        Returns
+        -------
+        The table of `predict`, most sensitive first within each sample by difference to the drug's mean, with
+        gene_coverage; and how the genes of each modality were matched.
+
+        Raises
+        ------
+        DataError
+            If there is no sample, a needed modality is absent, or too few genes are known.
+        UnknownNameError
+            If a drug is not among the training drugs.
+        """
+        from halfmax.data.identifiers import match_genes
+
+        self._check_fitted()
+        matches, matched = {}, {}
+        for modality in self.features_.modalities:
+            if modality not in omics:
+                continue
+            wanted = self.features_.input_names(modality)
+            frame = omics[modality]
+            match = match_genes([str(c) for c in frame.columns], wanted)
+            matches[modality] = match
+            matched[modality] = match.apply(frame)
+        if "expression" in self.features_.modalities and "expression" not in matched:
+            raise DataError("this predictor needs expression; give a table of samples × genes.")
+        coverage = matches["expression"].coverage if "expression" in matches else float("nan")
+        if coverage < REFUSE_COVERAGE and not allow_low_coverage:
+            match = matches["expression"]
+            raise DataError(
+                f"only {match.n_found} of the predictor's {match.n_wanted} genes are in the table "
+                f"({coverage:.0%}; at least {REFUSE_COVERAGE:.0%} are needed), missing e.g. {examples(match.missing)}. "
+                "Give gene symbols, Ensembl or Entrez ids, or train a predictor on the shared genes."
+            )
+        dataset = self._grid(matched, self.find_drugs(drugs), samples)
+        table = self.predict(dataset).assign(gene_coverage=coverage)
+        sign = -1 if self.measure_.higher_is_sensitive else 1
+        order = np.lexsort((sign * table["difference"].fillna(np.inf), table["sample_id"]))
+        table = table.iloc[order].reset_index(drop=True)
+        table.insert(2, "rank", table.groupby("sample_id", sort=False).cumcount() + 1)
+        return table, matches
+
+    def find_drugs(self, drugs: Sequence[str] | None) -> pd.DataFrame:
+        """Return the training drugs of these ids or names (case does not matter)."""
+        self._check_fitted()
+        if drugs is None:
+            return self.drugs_
+        by_name = {str(i).lower(): i for i in self.drugs_.index}
+        if unknown := [d for d in drugs if d.lower() not in by_name]:
+            raise UnknownNameError(
+                f"{len(unknown)} drugs are not among the {len(self.drugs_)} that this predictor knows: "
+                f"{examples(unknown)}.{did_you_mean(unknown[0], map(str, self.drugs_.index))}"
+            )
+        return self.drugs_.loc[list(dict.fromkeys(by_name[d.lower()] for d in drugs))]
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the predictor as a folder of JSON and safetensors; whole or not at all."""
+        from halfmax.model_folder import save_predictor
+
+        self._check_fitted()
+        return save_predictor(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Predictor:
+        """Read a saved predictor; raise ModelFileError if anything in it is missing, foreign or changed."""
+        from halfmax.model_folder import load_predictor
+
+        return load_predictor(Path(folder))
+
+    def _grid(
+        self, omics: Mapping[str, pd.DataFrame], drugs: pd.DataFrame, samples: pd.DataFrame | None
+    ) -> ResponseDataset:
+        ids = list(dict.fromkeys(i for frame in omics.values() for i in map(str, frame.index)))
+        if not ids:
+            raise DataError("there is no sample in the table.")
+        table = pd.DataFrame(index=pd.Index(ids, name="sample_id"))
+        if samples is not None:
+            table = table.join(samples.set_axis(samples.index.astype(str)))
+        response = pd.DataFrame(
+            {
+                "sample_id": np.repeat(np.array(ids, dtype=object), len(drugs)),
+                "drug_id": np.tile(drugs.index.to_numpy(dtype=object), len(ids)),
+                "value": np.nan,
+            }
+        )
+        return ResponseDataset("new samples", self.measure_, response, table, drugs, dict(omics))
+
+    def _scaled(self, y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return (y - self.scale_[0]) / self.scale_[1]
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "scale_"):
+            raise NotFittedError("the Predictor has not been fitted; call fit, or load a saved one.")
+
+
+def _values(dataset: ResponseDataset) -> npt.NDArray[np.float64]:
+    return dataset.response["value"].to_numpy(dtype=np.float64)
+
+
+def _reference(train: ResponseDataset) -> dict[str, npt.NDArray[Any]]:
+    """Each training drug's mean, count and 101 quantiles of measured values."""
+    groups = train.response.groupby("drug_id", sort=True)["value"]
+    quantiles = groups.quantile(_QUANTILES).to_numpy().reshape(-1, len(_QUANTILES))
+    return {
+        "drug_id": np.array(sorted(groups.groups), dtype=str),
+        "mean": groups.mean().to_numpy(dtype=np.float64),
+        "n": groups.size().to_numpy(dtype=np.int64),
+        "quantiles": quantiles.astype(np.float64),
+    }

@@ -1,0 +1,223 @@
+"""The main job: from a RunConfig to a folder with a report, tables, a predictor and the configuration that repeats it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from halfmax.config import RunConfig
+from halfmax.data.dataset import Dropped, ResponseDataset
+from halfmax.data.storage import atomic_file
+from halfmax.errors import DataError, examples
+from halfmax.evaluate import ModelSpec, Progress, Results, assay_agreement, cross_validate
+from halfmax.features.pipeline import FeaturePipeline
+from halfmax.labels import Labels, Threshold
+from halfmax.predictor import Predictor
+from halfmax.report import Report
+from halfmax.split import Split, check_split, make_splits, sample_groups, splits_from_table
+
+log = logging.getLogger(__name__)
+PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "torch", "rdkit", "lightgbm", "xgboost-cpu", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data and folds, ready to be cross-validated."""
+
+    dataset: ResponseDataset
+    dropped: Dropped
+    splits: list[Split]
+    notes: tuple[str, ...]
+
+
+def load_data(config: RunConfig) -> ResponseDataset:
+    """Return the dataset that the configuration names: embedded, a folder, or tables."""
+    data = config.data
+    if data.folder is not None:
+        return ResponseDataset.load(data.folder)
+    if data.response is not None:
+        from halfmax.data.readers.table import read_dataset
+
+        tables = data.model_dump(include={"response", "expression", "mutation", "copy_number", "samples", "drugs"})
+        tables |= data.model_dump(include={"proteomics", "metabolomics", "methylation"})
+        return read_dataset(**tables, name=data.response.stem, measure=data.measure, unit=data.unit)
+    from halfmax.data.readers.embedded import load
+
+    return load(data.name, data.measure)
+
+
+def prepare(config: RunConfig, dataset: ResponseDataset) -> Prepared:
+    """Keep complete cases, cut the folds and check that nothing crosses them."""
+    needs_structure = config.split.protocol == "LDO"
+    dataset, dropped = dataset.align(config.features.modalities[:1], smiles=needs_structure)
+    options: dict[str, Any] = {"seed": config.seed, "valid_fraction": config.split.valid_fraction}
+    if config.split.folds is None:
+        splits = make_splits(dataset, config.split.protocol, n_folds=config.split.n_folds, **options)
+    else:
+        from halfmax.data.tables import read_table
+
+        table = _read_folds(config.split.folds)
+        before = dataset.n_pairs
+        dataset, splits = splits_from_table(dataset, config.split.protocol, table, **options)
+        causes = dict(dropped.causes)
+        if dataset.n_pairs < before:
+            causes["pair not in the folds file"] = (before - dataset.n_pairs, ())
+        dropped = Dropped(dropped.n_before, dataset.n_pairs, causes)
+    if config.split.only:
+        known = [s.fold for s in splits]
+        if unknown := sorted(set(config.split.only) - set(known)):
+            raise DataError(f"split.only names folds {examples(unknown)}; there are {', '.join(known)}.")
+        splits = [s for s in splits if s.fold in config.split.only]
+    notes: list[str] = []
+    for split in splits:
+        notes += check_split(dataset, split, allow_aliases=config.split.folds is not None)
+    return Prepared(dataset, dropped, splits, tuple(notes))
+
+
+def run(
+    config: RunConfig, folder: Path, *, on_progress: Callable[[Progress], None] | None = None
+) -> tuple[Report, Results]:
+    """Do everything the configuration says and write it to `folder`."""
+    started, clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.perf_counter()
+    prepared = prepare(config, load_data(config))
+    results = cross_validate(
+        prepared.dataset,
+        prepared.splits,
+        [ModelSpec(name, name, config.params_of(name)) for name in config.models],
+        features=lambda: make_features(config),
+        threshold=make_threshold(config),
+        n_boot=config.n_boot,
+        seed=config.seed,
+        on_progress=on_progress,
+    )
+    for name in config.saved_models:
+        if on_progress is not None:
+            on_progress(Progress("all", name, 1, 1))
+        where = folder / "predictor" if name == config.main_model else folder / "predictors" / name
+        fit_final(config, prepared, name, results).save(where)
+    report = Report(
+        name=config.name,
+        config=config.model_dump(mode="json", exclude_none=True),
+        dataset=_describe(prepared.dataset),
+        dropped=prepared.dropped.to_frame(),
+        metrics=results.metrics,
+        predictions=results.predictions,
+        curves=results.curves,
+        timings=results.timings,
+        environment=_environment(started, time.perf_counter() - clock),
+        ladder=config.models,
+        agreement=_agreement(config, prepared.dataset),
+        samples=prepared.dataset.samples,
+        drugs=prepared.dataset.drugs,
+        notes=prepared.notes,
+    )
+    report.write(folder)
+    with atomic_file(folder / "config.toml") as path:
+        path.write_text(config.to_toml(), encoding="utf-8")
+    return report, results
+
+
+def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results) -> Predictor:
+    """Fit a model on all rows (a tenth of the groups held out for early stopping where it validates)."""
+    from halfmax.models.base import MODELS
+
+    dataset, valid = prepared.dataset, None
+    threshold = make_threshold(config)
+    if threshold is not None:
+        dataset = Labels.learn(threshold, dataset).apply(dataset)
+    if getattr(MODELS.get(name), "uses_valid", False) and config.split.valid_fraction > 0:
+        n_parts = max(2, round(1 / config.split.valid_fraction))
+        part = make_splits(dataset, config.split.protocol, n_folds=n_parts, seed=config.seed, valid_fraction=0)[0]
+        dataset, valid = dataset.take(part.train), dataset.take(part.test)
+    predictor = Predictor.of(name, config.params_of(name))
+    predictor.fit(dataset, valid, features=make_features(config))
+    scores = results.metrics.query("model == @name and fold == 'all'")
+    predictor.about_ |= {
+        "split": {"protocol": config.split.protocol, "n_folds": len(prepared.splits)},
+        "metrics": {
+            row.metric: [row.value, row.low, row.high] if row.low == row.low else [row.value]
+            for row in scores[scores["group_by"] == "all"].dropna(subset=["value"]).itertuples()
+        },
+        "skill": {
+            row.group: round(row.value, 4)
+            for row in scores[(scores["group_by"] == "drug") & (scores["metric"] == "pearson")].itertuples()
+            if row.value == row.value
+        },
+    }
+    return predictor
+
+
+def make_features(config: RunConfig) -> FeaturePipeline:
+    """Return the unfitted pipeline of a configuration."""
+    section = config.features
+    return FeaturePipeline(section.modalities, section.categories, section.drug_blocks, section.steps or None)
+
+
+def make_threshold(config: RunConfig) -> Threshold | None:
+    """Return the threshold of a classification task, or None."""
+    task = config.task
+    return None if task.kind == "regression" else Threshold(task.by, task.quantile, task.value)
+
+
+def _read_folds(path: Path) -> pd.DataFrame:
+    from halfmax.data.tables import read_frame
+
+    return read_frame(path)
+
+
+def _describe(dataset: ResponseDataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "measure": asdict(dataset.measure),
+        "n_samples": len(dataset.samples),
+        "n_sample_groups": int(sample_groups(dataset).nunique()),
+        "n_drugs": len(dataset.drugs),
+        "n_pairs": dataset.n_pairs,
+        "modalities": {k: v.shape[1] for k, v in dataset.omics.items()},
+        "fingerprint": dataset.fingerprint(),
+        "notes": dict(dataset.notes),
+    }
+
+
+def _agreement(config: RunConfig, dataset: ResponseDataset) -> pd.DataFrame:
+    """Agreement with the other embedded screen, where there is one with the same measure."""
+    other = {"gdsc2-demo": "gdsc1-demo", "gdsc1-demo": "gdsc2-demo"}.get(dataset.name)
+    rows = []
+    if other is not None and config.task.kind == "regression":
+        from halfmax.data.readers.embedded import load_response
+
+        rows.append(
+            assay_agreement(dataset.response, load_response(other, dataset.measure.name), f"{dataset.name} and {other}")
+        )
+    columns = ["comparison", "n_pairs", "n_drugs", "pearson", "within_drug_pearson", "rmse"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _environment(started: str, seconds: float) -> dict[str, Any]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "halfmax": version("halfmax"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": versions,
+        "started": started,
+        "seconds": round(seconds, 1),
+        "peak_memory_mb": round(peak / (1024 if platform.system() == "Linux" else 2**20)),
+    }
