@@ -1,0 +1,130 @@
+"""Tables in binary files, Parquet and workbooks, as columns of text and numbers; damaged ones are refused."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from halfmax.errors import DataError, examples
+
+
+class Columns(NamedTuple):
+    """Column names, Arrow columns named by position, and the row of the file, from 1, that is the first data row."""
+
+    columns: tuple[str, ...]
+    data: pa.Table
+    first_row: int
+
+
+def read_parquet(content: bytes, max_cells: int) -> Columns:
+    """Return the columns of a Parquet file, its index first."""
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content))
+        rows, columns = file.metadata.num_rows, file.metadata.num_columns
+        if rows * max(columns, 1) > max_cells:
+            raise DataError(f"it has {rows:,} rows × {columns:,} columns; at most {max_cells:,} cells are read.")
+        data = file.read()
+        data.validate(full=True)
+    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
+        raise DataError(f"it is a damaged Parquet file ({str(error).splitlines()[0]}).") from None
+    if not data.num_rows or not data.num_columns:
+        raise DataError(f"it has {data.num_rows} rows and {data.num_columns} columns.")
+    data = _index_first(data)
+    names = tuple("" if name.startswith("__index_level_") else name.strip() for name in data.column_names)
+    plain = [_plain_column(name, column) for name, column in zip(data.column_names, data.columns, strict=True)]
+    return Columns(names, pa.table(plain, names=[str(i) for i in range(len(plain))]), first_row=1)
+
+
+def _index_first(data: pa.Table) -> pa.Table:
+    """Put pandas' index columns, which its files have last, in front."""
+    described = (data.schema.pandas_metadata or {}) if b"pandas" in (data.schema.metadata or {}) else {}
+    index = [name for name in described.get("index_columns", ()) if isinstance(name, str)]
+    places = [i for i, name in enumerate(data.column_names) if name in index]
+    return data.select(places + [i for i in range(data.num_columns) if i not in places]) if places else data
+
+
+def _plain_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = pc.cast(column, kind.value_type), kind.value_type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return column if pa.types.is_integer(kind) else pc.cast(column, pa.float64())
+    try:
+        return pc.cast(column, pa.string())
+    except pa.ArrowException:
+        raise DataError(f"its column {name!r} holds {kind}; columns of text and numbers are read.") from None
+
+
+def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: int) -> Columns:
+    """Return the columns of one sheet of an ``.xlsx`` workbook; dates, numbers and booleans as text."""
+    with _checked_zip(content, max_bytes) as archive:
+        if "[Content_Types].xml" not in archive.namelist():
+            raise DataError(f"it is a zip archive (of {examples(archive.namelist())}); unpack it, and give one table.")
+    try:
+        import openpyxl
+    except ImportError:
+        raise DataError("it is an Excel workbook; run `pip install 'halfmax[excel]'`, or save it as CSV.") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about styles and extensions, which are not read
+            book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        if sheet is not None and sheet not in book.sheetnames:
+            raise DataError(f"it has no sheet {sheet!r}; it has {examples(book.sheetnames, 9)}.")
+        chosen = book[sheet] if sheet is not None else book.worksheets[0]
+        rows: list[list[str]] = []
+        width = 0
+        for cells in chosen.iter_rows(values_only=True):
+            rows.append([_cell_text(cell) for cell in cells])
+            width = max(width, len(cells))
+            if len(rows) * width > max_cells:
+                raise DataError(f"it has more than {max_cells:,} cells, the most that is read.")
+    except DataError:
+        raise
+    except Exception as error:  # openpyxl raises many kinds on a damaged workbook
+        raise DataError(f"it is a damaged workbook ({type(error).__name__}: {error}).") from None
+    return _from_rows(rows)
+
+
+def _checked_zip(content: bytes, max_bytes: int) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+        raise DataError(f"it is a damaged workbook or zip archive ({error}).") from None
+    unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > max_bytes:
+        raise DataError(f"it unpacks to {unpacked / 1e6:,.0f} MB; at most {max_bytes / 1e6:,.0f} MB are read.")
+    return archive
+
+
+def _cell_text(cell: object) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "TRUE" if cell else "FALSE"
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
+        return str(int(cell))
+    return repr(cell) if isinstance(cell, float) else str(cell)
+
+
+def _from_rows(rows: list[list[str]]) -> Columns:
+    filled = [number for number, row in enumerate(rows) if any(cell.strip() for cell in row)]
+    if len(filled) < 2:
+        raise DataError("its sheet has no rows below a header.")
+    first = filled[0]
+    names = [" ".join(cell.split()) for cell in rows[first]]
+    while names and not names[-1]:
+        names.pop()
+    body = rows[first + 1 :]
+    width = len(names)
+    for number, row in enumerate(body):
+        if any(cell.strip() for cell in row[width:]):
+            raise DataError(f"row {first + 2 + number} has values beyond the {width} columns that have a name.")
+    columns = [pa.array([row[i] if i < len(row) else "" for row in body], pa.string()) for i in range(width)]
+    return Columns(tuple(names), pa.table(columns, names=[str(i) for i in range(width)]), first_row=first + 2)
