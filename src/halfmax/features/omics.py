@@ -255,11 +255,13 @@ def select_columns(block: Block, names: Sequence[str]) -> Block:
         return block
     place = {name: i for i, name in enumerate(block.names)}
     index = np.array([place.get(name, -1) for name in names], dtype=np.int64)
-    values = block.values[:, index].astype(np.float32, copy=False)
-    mask = None if block.mask is None else block.mask[:, index]
-    if (index < 0).any():
-        values = np.where(index < 0, np.float32(np.nan), values)
-        mask = None if mask is None else np.where(index < 0, False, mask)
+    known = index >= 0
+    values = np.full((len(block.values), len(names)), np.nan, dtype=np.float32)
+    values[:, known] = block.values[:, index[known]]
+    mask = None
+    if block.mask is not None:
+        mask = np.zeros(values.shape, dtype=bool)
+        mask[:, known] = block.mask[:, index[known]]
     return Block(values, tuple(names), mask)
 
 

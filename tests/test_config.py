@@ -1,0 +1,33 @@
+"""A configuration is checked whole before anything runs, and repeats itself."""
+
+import pytest
+
+from halfmax.config import RunConfig, load_config
+from halfmax.errors import DataError
+
+
+def test_a_written_configuration_reads_back_the_same(tmp_path):
+    config = load_config(None, ["seed=3", "data.name=gdsc1-demo", 'features.steps.expression=["rank","impute"]'])
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml())
+    assert load_config(path) == config
+
+
+def test_every_problem_is_in_one_message():
+    with pytest.raises(DataError) as error:
+        load_config(None, ["seed=-1", "split.protocl=LCO", "split.n_folds=one"])
+    text = str(error.value)
+    assert "seed" in text and "Did you mean 'protocol'" in text and "n_folds" in text
+
+
+def test_unknown_models_and_hyper_parameters_get_a_suggestion():
+    with pytest.raises(DataError, match="Did you mean 'kernel_ridge'"):
+        load_config(None, models=["kernel_rigde"])
+    with pytest.raises(DataError, match="no hyper-parameter 'widht'"):
+        load_config(None, ["model.widht=3"])
+
+
+def test_the_saved_model_is_the_network_unless_named():
+    assert RunConfig().main_model == "mlp"
+    assert load_config(None, models=["mean_effects", "kernel_ridge"]).main_model == "kernel_ridge"
+    assert load_config(None, ["predictor=lightgbm"]).saved_models == ("lightgbm", "kernel_ridge")
