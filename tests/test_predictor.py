@@ -63,7 +63,7 @@ def test_one_sample_alone_and_in_company_gets_the_same_answer(fitted):
 
 
 def test_too_few_genes_no_sample_and_unknown_drugs_are_refused(fitted):
-    with pytest.raises(DataError, match="only 20 of the predictor's 50 genes"):
+    with pytest.raises(DataError, match="20 of the model's 50 genes"):
         fitted.predict_samples({"expression": expression().iloc[:, :20]})
     with pytest.raises(DataError, match="no sample"):
         fitted.predict_samples({"expression": expression().iloc[:0]})

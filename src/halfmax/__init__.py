@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from halfmax.split import check_split as check_split
     from halfmax.split import make_splits as make_splits
 
+RESEARCH_USE = "For Research Use Only. Not for use in diagnostic procedures."
+
 #: Public names, in the order of the data's way: where each is, loaded on first use.
 _WHERE = {
     "HalfmaxError": "errors:HalfmaxError",
@@ -42,6 +44,7 @@ _WHERE = {
 }
 
 __all__ = [  # noqa: RUF022  in the order of the data's way
+    "RESEARCH_USE",
     "HalfmaxError",
     "RunConfig",
     "Measure",

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from halfmax import RESEARCH_USE
 from halfmax.errors import DataError, HalfmaxError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from halfmax.report import Report
 
-RESEARCH_USE = "For Research Use Only. Not for use in diagnostic procedures."
 app = typer.Typer(
     help=f"Predict how strongly a cancer sample responds to a drug. {RESEARCH_USE}",
     no_args_is_help=True,

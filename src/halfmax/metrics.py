@@ -50,11 +50,11 @@ def sums_of(y: Array, p: Array, b: Array, codes: npt.NDArray[np.int64], n_codes:
 
 
 def _sse(s: Array) -> Array:
-    return np.maximum(s[3] - 2 * s[5] + s[4], 0)
+    return np.asarray(np.maximum(s[3] - 2 * s[5] + s[4], 0))
 
 
 def _rmse(s: Array) -> Array:
-    return np.sqrt(_sse(s) / s[0])
+    return np.asarray(np.sqrt(_sse(s) / s[0]))
 
 
 def _r2(s: Array) -> Array:

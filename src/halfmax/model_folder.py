@@ -26,8 +26,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
     """Write a fitted predictor to `folder`, replacing what was there only when everything is on disk."""
     from safetensors.numpy import save_file
 
-    from halfmax import __version__
-    from halfmax.predictor import RESEARCH_USE
+    from halfmax import RESEARCH_USE, __version__
 
     features, model = predictor.features_.get_state(), predictor.model.get_state()
     reference = predictor.reference_

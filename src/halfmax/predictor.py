@@ -1,4 +1,4 @@
-"""Predictor: features, target scale and model together; fitted on a dataset, asked about new samples, kept in a folder."""
+"""Predictor: features, target scale and model together, fitted on a dataset and asked about new samples."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
 if TYPE_CHECKING:
     from halfmax.data.identifiers import GeneMatch
 
-RESEARCH_USE = "For Research Use Only. Not for use in diagnostic procedures."
-#: Share of a predictor's genes below which it refuses, and below which it warns.
-REFUSE_COVERAGE, WARN_COVERAGE = 0.80, 0.95
+#: Share of a predictor's genes below which it refuses.
+REFUSE_COVERAGE = 0.80
 _QUANTILES = np.linspace(0, 1, 101)
 
 
@@ -177,19 +176,16 @@ class Predictor:
                 continue
             wanted = self.features_.input_names(modality)
             frame = omics[modality]
-            match = match_genes([str(c) for c in frame.columns], wanted)
+            match = match_genes(map(str, frame.columns), wanted)
             matches[modality] = match
-            matched[modality] = match.apply(frame)
+            values = match.take(frame.to_numpy(dtype=np.float32))
+            matched[modality] = pd.DataFrame(values, index=frame.index.astype(str), columns=list(wanted))
         if "expression" in self.features_.modalities and "expression" not in matched:
             raise DataError("this predictor needs expression; give a table of samples × genes.")
+        if not allow_low_coverage:
+            for match in matches.values():
+                match.require(REFUSE_COVERAGE)
         coverage = matches["expression"].coverage if "expression" in matches else float("nan")
-        if coverage < REFUSE_COVERAGE and not allow_low_coverage:
-            match = matches["expression"]
-            raise DataError(
-                f"only {match.n_found} of the predictor's {match.n_wanted} genes are in the table "
-                f"({coverage:.0%}; at least {REFUSE_COVERAGE:.0%} are needed), missing e.g. {examples(match.missing)}. "
-                "Give gene symbols, Ensembl or Entrez ids, or train a predictor on the shared genes."
-            )
         dataset = self._grid(matched, self.find_drugs(drugs), samples)
         table = self.predict(dataset).assign(gene_coverage=coverage)
         sign = -1 if self.measure_.higher_is_sensitive else 1
@@ -260,7 +256,7 @@ def _reference(train: ResponseDataset) -> dict[str, npt.NDArray[Any]]:
     groups = train.response.groupby("drug_id", sort=True)["value"]
     quantiles = groups.quantile(_QUANTILES).to_numpy().reshape(-1, len(_QUANTILES))
     return {
-        "drug_id": np.array(sorted(groups.groups), dtype=str),
+        "drug_id": np.array(sorted(map(str, groups.groups)), dtype=str),
         "mean": groups.mean().to_numpy(dtype=np.float64),
         "n": groups.size().to_numpy(dtype=np.int64),
         "quantiles": quantiles.astype(np.float64),

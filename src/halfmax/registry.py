@@ -59,6 +59,7 @@ class Registry(Generic[T]):
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
         return iter(self.names())
 
     def _scan(self) -> None:

@@ -96,7 +96,7 @@ def row_groups(dataset: ResponseDataset, protocol: str) -> IndexArray:
         by_sample = response["sample_id"].map(sample_groups(dataset)).to_numpy(dtype=np.int64)
     if protocol in ("LDO", "LPO"):
         by_drug = response["drug_id"].map(drug_groups(dataset)).to_numpy(dtype=np.int64)
-    return by_sample * (by_drug.max() + 1) + by_drug
+    return np.asarray(by_sample * (by_drug.max() + 1) + by_drug, dtype=np.int64)
 
 
 def make_splits(

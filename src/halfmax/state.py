@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from halfmax.errors import ModelFileError, NotFittedError
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Stateful:
             setattr(self, name, np.array(value, dtype=str) if is_text else value)
         return self
 
-    def _learned(self) -> dict[str, object]:
+    def _learned(self) -> dict[str, Any]:
         learned = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
         if not learned:
             raise NotFittedError(f"{type(self).__name__} has not been fitted; call fit first.")

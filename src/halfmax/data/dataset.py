@@ -159,7 +159,7 @@ class ResponseDataset:
         smiles
             Whether a drug must have a structure.
         """
-        keep = self.response["value"].notna().to_numpy()
+        keep = self.response["value"].notna().to_numpy(dtype=bool, copy=True)
         causes: dict[str, tuple[int, tuple[str, ...]]] = {}
         if not keep.all():
             causes["no measured value"] = (int((~keep).sum()), ())

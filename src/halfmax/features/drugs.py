@@ -88,7 +88,7 @@ def structure_key(smiles: str) -> str:
     from rdkit.rdBase import BlockLogs
 
     with BlockLogs():
-        return str(Chem.MolToInchiKey(_largest_fragment(parse_smiles(smiles))))[:14]
+        return str(Chem.MolToInchiKey(_largest_fragment(parse_smiles(smiles))))[:14]  # type: ignore[no-untyped-call]
 
 
 def fingerprints(smiles: Sequence[str | None], *, radius: int = 2, n_bits: int = 1024, kind: str = "morgan") -> Block:
@@ -127,15 +127,12 @@ def descriptors(smiles: Sequence[str | None]) -> Block:
 
 
 def _largest_fragment(molecule: Mol) -> Mol:
-    from rdkit.Chem import GetMolFrags
+    from rdkit.Chem import GetMolFrags, SanitizeMol
 
     fragments = GetMolFrags(molecule, asMols=True, sanitizeFrags=False)
     if len(fragments) == 1:
         return molecule
-    largest = max(fragments, key=lambda m: m.GetNumHeavyAtoms())
-    largest.UpdatePropertyCache(strict=False)
-    from rdkit.Chem import SanitizeMol
-
+    largest: Mol = max(fragments, key=lambda m: m.GetNumHeavyAtoms())
     SanitizeMol(largest)
     return largest
 

@@ -45,7 +45,7 @@ class _Fitted:
             block = step.transform(block)
         values = np.ascontiguousarray(block.values, dtype=np.float32)
         if not np.isfinite(values).all():
-            columns = [n for n, ok in zip(block.names, np.isfinite(values).all(axis=0), strict=True) if not ok]
+            columns = np.array(block.names)[~np.isfinite(values).all(axis=0)]
             raise DataError(f"{len(columns)} features still hold NaN, e.g. {examples(columns)}; add an impute step.")
         return Block(values, block.names, block.mask)
 
@@ -210,7 +210,7 @@ def _fit_steps(block: Block, specs: Sequence[StepSpec]) -> _Fitted:
 
 def _one_hot(dataset: ResponseDataset, column: str, levels: Sequence[str]) -> Block:
     values = dataset.samples[column].astype(str) if column in dataset.samples else pd.Series(dtype=str)
-    codes = pd.Index(levels).get_indexer(values.reindex(dataset.samples.index))
+    codes = pd.Index(levels).get_indexer(pd.Index(values.reindex(dataset.samples.index)))
     eye = np.vstack([np.eye(len(levels), dtype=np.float32), np.zeros((1, len(levels)), dtype=np.float32)])
     return Block(eye[codes], tuple(f"{column}={level}" for level in levels))
 
