@@ -35,8 +35,9 @@ NEED_CPU, NEED_CUDA = 3.0, 12.0  # GB free, downloads included
 # Compiling every file of these packages takes 80 s, the modules that are ever imported 15 s: so pip compiles none, and
 # importing these once, at the end, compiles what counts.
 WARM = (
-    "torch, pandas, pyarrow.parquet, scipy.stats, sklearn.ensemble, sklearn.linear_model, rdkit.Chem.AllChem, lightgbm, "
-    "xgboost, matplotlib.pyplot, typer, rich.progress, pydantic, jinja2, pypi_simple, safetensors.numpy, halfmax"
+    "torch, pandas, pyarrow.parquet, scipy.stats, sklearn.ensemble, sklearn.linear_model, rdkit.Chem.AllChem, "
+    "lightgbm, xgboost, matplotlib.pyplot, typer, rich.progress, pydantic, jinja2, pypi_simple, safetensors.numpy, "
+    "halfmax"
 )
 WARM_TEST = ", pytest, _pytest.pytester, xdist.remote, hypothesis.strategies, hypothesis.extra.numpy"
 CPU_HELP = (
@@ -95,7 +96,7 @@ def parse(argv: list) -> tuple:
 
 def check_python() -> None:
     """Refuse a Python that is too old or cannot make environments."""
-    if sys.version_info < OLDEST:  # noqa: UP036 - the one file that older Pythons may be asked to run
+    if sys.version_info < OLDEST:
         names = (f"python3.{minor}" for minor in range(11, 20))
         newer = next((name for name in names if shutil.which(name)), "")
         hint = (
@@ -195,8 +196,8 @@ def check_disk(need: float) -> None:
         free = shutil.disk_usage(folder).free / 1e9
         if free < need * share:
             raise SetupError(
-                f"{free:.1f} GB are free at {folder}, and the set-up needs about {need * share:.1f} GB there. Free some "
-                "space, or move this folder (or, for temporary files, the variable TMPDIR) to a larger disk."
+                f"{free:.1f} GB are free at {folder}, and the set-up needs about {need * share:.1f} GB there. Free "
+                "some space, or move this folder (or, for temporary files, the variable TMPDIR) to a larger disk."
             )
 
 
@@ -302,12 +303,12 @@ def explain(lines: list) -> str:
     if "No space left on device" in text:
         return "the disk ran full while packages were installed: free some space and run the same command again."
     if re.search(r"SSLError|CERTIFICATE_VERIFY_FAILED", text):
-        return "the package index's certificate was not accepted: tell pip of yours with `pip config set global.cert FILE`."
+        return "the package index's certificate was not accepted: name yours with `pip config set global.cert FILE`."
     if re.search(r"connection broken|NameResolution|NewConnection|Timeout|ProxyError|Max retries", text, re.IGNORECASE):
         return (
             "the package index could not be reached. Check the network; behind a proxy or with an index of your own, "
-            "set pip up for it (`pip config set global.index-url ...`, or the variable PIP_INDEX_URL), then run the same "
-            "command again: it goes on from where it stopped."
+            "set pip up for it (`pip config set global.index-url ...`, or the variable PIP_INDEX_URL), then run the "
+            "same command again: what was downloaded is kept."
         )
     if wanted:
         version = ".".join(map(str, sys.version_info[:2]))

@@ -46,11 +46,16 @@ def offline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a person's own halfmax settings out of the tests, except where the data lies."""
-    for name in os.environ:
-        if name.startswith("HALFMAX_") and name != "HALFMAX_CACHE":
+def plain_environment(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keep a person's own settings and cached data out of the tests; the slow ones read the real data."""
+    slow = request.node.get_closest_marker("slow") is not None
+    for name in [name for name in os.environ if name.startswith("HALFMAX_")]:
+        if name != "HALFMAX_HOME" or not slow:
             monkeypatch.delenv(name)
+    if not slow:
+        monkeypatch.setenv("HALFMAX_HOME", str(tmp_path_factory.getbasetemp() / "no-data-here"))
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_a_folder_that_is_no_environment_is_left_alone(dev: ModuleType) -> None:
     [
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk ran full"),
         (
-            "WARNING: Retrying after connection broken by 'NewConnectionError'\nERROR: No matching distribution found for a",
+            "WARNING: connection broken by 'NewConnectionError'\nERROR: No matching distribution found for a",
             "not be reached",
         ),
         ("Could not fetch URL: SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", "certificate"),
