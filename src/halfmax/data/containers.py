@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -74,22 +74,28 @@ def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which are not read
-            book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        if sheet is not None and sheet not in book.sheetnames:
-            raise DataError(f"it has no sheet {sheet!r}; it has {examples(book.sheetnames, 9)}.")
-        chosen = book[sheet] if sheet is not None else book.worksheets[0]
-        rows: list[list[str]] = []
-        width = 0
-        for cells in chosen.iter_rows(values_only=True):
-            rows.append([_cell_text(cell) for cell in cells])
-            width = max(width, len(cells))
-            if len(rows) * width > max_cells:
-                raise DataError(f"it has more than {max_cells:,} cells, the most that is read.")
+            rows = _sheet_rows(
+                openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True), sheet, max_cells
+            )
     except DataError:
         raise
     except Exception as error:  # openpyxl raises many kinds on a damaged workbook
         raise DataError(f"it is a damaged workbook ({type(error).__name__}: {error}).") from None
     return _from_rows(rows)
+
+
+def _sheet_rows(book: Any, sheet: str | None, max_cells: int) -> list[list[str]]:
+    if sheet is not None and sheet not in book.sheetnames:
+        raise DataError(f"it has no sheet {sheet!r}; it has {examples(book.sheetnames, 9)}.")
+    chosen = book[sheet] if sheet is not None else book.worksheets[0]
+    rows: list[list[str]] = []
+    width = 0
+    for cells in chosen.iter_rows(values_only=True):
+        rows.append([_cell_text(cell) for cell in cells])
+        width = max(width, len(cells))
+        if len(rows) * width > max_cells:
+            raise DataError(f"it has more than {max_cells:,} cells, the most that is read.")
+    return rows
 
 
 def _checked_zip(content: bytes, max_bytes: int) -> zipfile.ZipFile:

@@ -19,6 +19,8 @@ __all__ = ["HOW", "GeneMap", "GeneMatch", "cytoband", "locus", "map_genes", "mat
 
 _MOUSE = re.compile(r"ENSMUSG\d{11}(?:\.\d+)?|[A-Z][a-z0-9]*[a-z][a-z0-9]*(?:-[a-z0-9]+)?|\d{7}[A-K]\d{2}Rik")
 _SAME_TEXT = -1
+#: Share of a model's genes below which `GeneMatch.findings` warns.
+WARN_BELOW = 0.95
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ class GeneMap:
         ways = how or ("case", "previous", "alias", "punctuation", "excel-date")
         return {n: s for n, s, w in zip(self.names, self.symbols, self.how, strict=True) if w in ways and s != n}
 
+    @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """Return what there is to say about these names, each kind once."""
+        """What there is to say about these names, each kind once."""
         return tuple(_gene_findings(self))
 
 
@@ -162,10 +165,11 @@ class GeneMatch:
             "the genes that you have."
         )
 
-    def findings(self, *, warn_below: float = 0.95) -> tuple[Finding, ...]:
-        """Return the coverage, the genes found under other names, and those averaged."""
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """The coverage, the genes that are missing and those that are averaged."""
         n, missing = len(self.positions), self.missing
-        level: Level = "info" if self.coverage >= warn_below else "warning"
+        level: Level = "info" if self.coverage >= WARN_BELOW else "warning"
         found = [Finding("gene-coverage", level, f"gene coverage {n - len(missing)}/{n} ({self.coverage:.1%}).")]
         if missing:
             message = f"{len(missing)} of the model's genes are missing and will be imputed."

@@ -21,7 +21,7 @@ from halfmax.data.containers import read_parquet, read_workbook
 from halfmax.data.delimited import parse_delimited
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.numbers import Numbers, decimal_commas, parse_numbers
-from halfmax.errors import DataError
+from halfmax.errors import DataError, examples
 
 MAX_BYTES = 1 << 30
 MAX_CELLS = 150_000_000
@@ -163,6 +163,27 @@ def read_table(
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     return replace(table, findings=findings.all())
+
+
+def read_frame(path: Path | str, *, numbers: Sequence[str] = (), strict: bool = False) -> pd.DataFrame:
+    """Read a table as text, with the columns named in `numbers`, where they are there, as float64.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, if column names repeat, or if a column of `numbers` holds other text.
+    """
+    table = read_table(path, strict=strict)
+    if twice := sorted({c for c in table.columns if table.columns.count(c) > 1}):
+        raise DataError(f"{path}: {len(twice)} column names occur more than once: {examples(twice)}.")
+    frame = table.frame.copy()
+    for column in (c for c in numbers if c in frame):
+        found = table.numbers([table.columns.index(column)])
+        if found.bad:
+            shown = [f"row {table.row_of(row)}: {text}" for row, _, text in found.bad]
+            raise DataError(f"{path}: {int(found.n_bad[0])} cells of {column!r} are no numbers: {examples(shown)}.")
+        frame[column] = found.values[:, 0]
+    return frame
 
 
 def escape_formula(frame: pd.DataFrame) -> pd.DataFrame:

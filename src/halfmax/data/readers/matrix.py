@@ -15,8 +15,9 @@ import pandas as pd
 
 from halfmax.data.dataset import MODALITIES
 from halfmax.data.findings import Finding, Findings
-from halfmax.data.identifiers import HOW, GeneMap, map_genes, mean_of_columns
+from halfmax.data.identifiers import HOW, GeneMap, map_genes
 from halfmax.data.numbers import Numbers
+from halfmax.data.readers.features import by_feature, known_columns
 from halfmax.data.tables import MAX_BYTES, Table, plain_name, read_table
 from halfmax.data.units import UnitGuess, check_expression_unit, detect_expression_unit, to_log
 from halfmax.errors import DataError, UnknownNameError, did_you_mean, examples
@@ -24,7 +25,6 @@ from halfmax.errors import DataError, UnknownNameError, did_you_mean, examples
 Orientation = Literal["samples_by_features", "features_by_samples"]
 GENE_MODALITIES = ("expression", "mutation", "copy_number")
 _SUMMARY_ROWS = re.compile(r"N_(unmapped|multimapping|noFeature|ambiguous)|__\w+")
-_VERSION = re.compile(r"(ENS[A-Z]*[GT]\d{11})\.\d+")
 _ANNOTATIONS = frozenset(
     plain_name(name)
     for name in (
@@ -77,7 +77,7 @@ class OmicsTable:
                 check_expression_unit(self.unit.unit)
             except DataError as error:
                 raise DataError(f"{error} Seen: {self.unit.evidence}.") from None
-        known = _known_columns(self.frame)
+        known = known_columns(self.frame)
         return to_log(self.frame, self.unit.unit, total=np.nansum(known.to_numpy(dtype=np.float64), axis=1))
 
 
@@ -132,7 +132,7 @@ def read_omics(
         samples, features, values = _values(table, lies, names_at, findings, booleans=modality == "mutation")
         _check_samples(samples, table)
         _check_values(values, samples, features, findings)
-        frame, gene_map = _by_feature(samples, features, values, findings, genes=genes)
+        frame, gene_map = by_feature(samples, features, values, findings, genes=genes)
         guess = _unit(frame, unit, findings) if modality == "expression" else None
         _check_modality(frame, modality, guess, findings)
     except DataError as error:
@@ -179,7 +179,7 @@ def _orientation(
     if shares < _FEW_KNOWN and max(n_header, n_rows) < 1000:
         mouse = next((m for m in (header, rows[0]) if m.is_mouse), None)
         if mouse is not None:
-            raise DataError(str(mouse.findings()[0]))
+            raise DataError(str(mouse.findings[0]))
         raise DataError(
             f"neither its rows ({examples(table.text(0))}) nor its columns ({examples(table.columns[1:])}) are named "
             "by genes: symbols, Ensembl ids or Entrez ids are known. Name the genes, or state the orientation."
@@ -280,65 +280,8 @@ def _check_values(values: npt.NDArray[np.float32], samples: list[str], features:
             findings.warn("empty-samples", f"{len(empty)} samples have no value at all.", empty)
 
 
-def _by_feature(
-    samples: list[str], features: list[str], values: npt.NDArray[np.float32], findings: Findings, *, genes: bool
-) -> tuple[pd.DataFrame, GeneMap | None]:
-    """Return the frame with one column a feature: repeated names averaged, genes under their current symbols."""
-    places: dict[str, list[int]] = {}
-    for place, name in enumerate(features):
-        name = (_VERSION.sub(r"\1", name) if genes else name).strip()
-        if name:
-            places.setdefault(name, []).append(place)
-    if lacking := len(features) - sum(map(len, places.values())):
-        findings.warn("unnamed-features", f"{lacking} columns without a name are left out.", count=lacking)
-    repeated = {name: at for name, at in places.items() if len(at) > 1}
-    first = np.array([at[0] for at in places.values()], dtype=np.int64)
-    matrix = values[:, first] if len(first) < len(features) or (np.diff(first) != 1).any() else values
-    if repeated:
-        kind = "genes" if genes else "features"
-        findings.mended(f"duplicate-{kind}", f"{len(repeated)} duplicate {kind} averaged.", list(repeated))
-        column_of = {name: column for column, name in enumerate(places)}
-        for name, at in repeated.items():
-            matrix[:, column_of[name]] = mean_of_columns(values, at)
-    names = list(places)
-    mapped = map_genes(names) if genes else None
-    if mapped is not None:
-        names = _current_names(mapped, findings)
-    index = pd.Index(samples, name="sample_id", dtype=object)
-    return pd.DataFrame(matrix, index=index, columns=pd.Index(names, dtype=object)), mapped
-
-
-def _current_names(genes: GeneMap, findings: Findings) -> list[str]:
-    """Return the current symbol of each name, or the name itself where another column is the better one for it."""
-    if genes.is_mouse:
-        raise DataError(str(genes.findings()[0]))
-    for finding in genes.findings():
-        if finding.code in ("retired-symbols", "aliases", "excel-dates"):
-            findings.mended(finding.code, finding.message, finding.examples, finding.count)
-        else:
-            findings.extend([finding])
-    rank = [HOW.index(how) if how in HOW else len(HOW) for how in genes.how]
-    best: dict[str, tuple[int, int]] = {}
-    for symbol, at in zip(genes.symbols, rank, strict=True):
-        if symbol is not None:
-            low, n = best.get(symbol, (at, 0))
-            best[symbol] = (at, 1) if at < low else (low, n + (at == low))
-    names, kept = [], []
-    for name, symbol, at in zip(genes.names, genes.symbols, rank, strict=True):
-        if symbol is None:
-            names.append(name)
-        elif best[symbol] == (at, 1):
-            names.append(symbol)
-        else:
-            names.append(name)
-            kept.append(f"{name} ({symbol})")
-    if kept:
-        findings.warn("several-names", f"{len(kept)} columns are further names of the same genes; kept apart.", kept)
-    return names
-
-
 def _unit(frame: pd.DataFrame, stated: str | None, findings: Findings) -> UnitGuess:
-    guess = detect_expression_unit(_known_columns(frame))
+    guess = detect_expression_unit(known_columns(frame))
     if stated is None:
         level = findings.info if guess.is_known else findings.warn
         level("unit", f"unit: {guess.unit}; {guess.evidence}.")
@@ -348,12 +291,6 @@ def _unit(frame: pd.DataFrame, stated: str | None, findings: Findings) -> UnitGu
             "unit-doubt", f"unit stated as {stated}, but the values look like {guess.unit}: {guess.evidence}."
         )
     return UnitGuess(stated, "stated")
-
-
-def _known_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that are genes; all, if fewer than half are."""
-    known = np.array([how in HOW for how in map_genes(frame.columns).how], dtype=bool)
-    return frame.loc[:, known] if known.mean() >= 0.5 or known.sum() >= 100 else frame
 
 
 def _check_modality(frame: pd.DataFrame, modality: str, unit: UnitGuess | None, findings: Findings) -> None:
