@@ -288,10 +288,15 @@ class Pip:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
-            for line in process.stdout:
-                log.write(line)
-                lines.append(line.strip())
-                progress.show(lines[-1])
+            try:
+                for line in process.stdout:
+                    log.write(line)
+                    lines.append(line.strip())
+                    progress.show(lines[-1])
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
             if process.wait():
                 raise SetupError(f"{explain(lines)} Everything pip said is in {self.log}.")
 

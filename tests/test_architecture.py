@@ -63,8 +63,9 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
     for node in running_code(tree_of(path)):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name_of(path)}:{node.lineno} uses a relative import; name the module in full"
-            if node.module == "halfmax":
-                yield from ((node.lineno, f"halfmax.{alias.name}") for alias in node.names)
+            if node.module == "halfmax":  # what __init__ itself defines is there before everything else
+                names = [alias.name for alias in node.names if alias.name not in vars(halfmax)]
+                yield from ((node.lineno, f"halfmax.{name}") for name in names if name != "__version__")
             elif (node.module or "").startswith("halfmax."):
                 yield node.lineno, node.module or ""
         elif isinstance(node, ast.Import):
