@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,8 @@ from halfmax.errors import DataError, HalfmaxError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from halfmax.data.findings import Finding
+    from halfmax.evaluate import Progress as Where
     from halfmax.report import Report
 
 app = typer.Typer(
@@ -47,7 +49,9 @@ def main() -> None:
 def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")] = False,
 ) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
 
 
 @app.command()
@@ -96,7 +100,9 @@ def predict(
     samples: Annotated[Path | None, typer.Option(help="Table of samples: sample_id, tissue, ….")] = None,
     drugs: Annotated[str | None, typer.Option(help="Comma-separated drug names, or a file with one a line.")] = None,
     unit: Annotated[str | None, typer.Option(help="Unit of the expression table, where it is not plain.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write .csv, .json or .parquet; CSV to the screen otherwise.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write .csv, .json or .parquet; CSV to the screen otherwise.")
+    ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first N drugs of each sample.")] = None,
     allow_low_coverage: Annotated[bool, typer.Option(help="Predict although too few genes are known.")] = False,
 ) -> None:
@@ -110,8 +116,11 @@ def predict(
     for modality, path in (("expression", expression), ("mutation", mutation), ("copy_number", copy_number)):
         if path is not None:
             table = read_omics(path, modality, unit=unit if modality == "expression" else None)
-            omics[modality] = table.frame
             _say(table.findings)
+            omics[modality] = table.frame
+            if modality == "expression":
+                omics[modality], done = table.logged()
+                _say([done])
     about = None if samples is None else read_samples(samples)
     ranked, matches = loaded.predict_samples(
         omics, drugs=_names(drugs), samples=about, allow_low_coverage=allow_low_coverage
@@ -142,7 +151,9 @@ def data_get(name: str, measure: Annotated[str, typer.Option(help="ln_ic50 or au
     console.print(f"licence: {describe(name)['licence']}", markup=False)
     with _download() as show:
         dataset = load(name, measure, progress=show)
-    console.print(f"{name}: {len(dataset.samples)} samples × {len(dataset.drugs)} drugs, {dataset.n_pairs:,} responses.")
+    console.print(
+        f"{name}: {len(dataset.samples)} samples × {len(dataset.drugs)} drugs, {dataset.n_pairs:,} responses."
+    )
 
 
 @data_app.command("show")
@@ -154,10 +165,8 @@ def data_show(name: str) -> None:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[object]:
+def _progress(title: str) -> Iterator[Callable[[Where], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from halfmax.evaluate import Progress as Where
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=False) as bars:
@@ -174,7 +183,7 @@ def _progress(title: str) -> Iterator[object]:
 
 
 @contextmanager
-def _download() -> Iterator[object]:
+def _download() -> Iterator[Callable[[int, int | None], None]]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -211,9 +220,9 @@ def _names(drugs: str | None) -> list[str] | None:
     return names
 
 
-def _say(findings: object) -> None:
+def _say(findings: Iterable[Finding]) -> None:
     styles = {"info": "dim", "warning": "yellow", "error": "red"}
-    for finding in findings:  # type: ignore[attr-defined]
+    for finding in findings:
         console.print(f"{finding.level}: {finding.message}", style=styles[finding.level], markup=False, soft_wrap=True)
 
 
@@ -233,7 +242,9 @@ def _write_table(table: pd.DataFrame, out: Path | None, unit: str) -> None:
             content = {"research_use": RESEARCH_USE, "prediction": unit, "rows": rows}
             path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
         elif out.suffix in (".csv", ".tsv"):
-            text = escape_formula(table).to_csv(index=False, sep="\t" if out.suffix == ".tsv" else ",", float_format="%.6g")
+            text = escape_formula(table).to_csv(
+                index=False, sep="\t" if out.suffix == ".tsv" else ",", float_format="%.6g"
+            )
             path.write_text(f"# {RESEARCH_USE} prediction: {unit}\n{text}", encoding="utf-8")
         else:
             raise DataError(f"--out {out}: the ending is .csv, .tsv, .json or .parquet.")

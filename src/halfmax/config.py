@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from halfmax.errors import DataError, did_you_mean
+from halfmax.models.base import MODELS
+from halfmax.state import parameters_of
 
 
 class Section(BaseModel):
@@ -106,8 +109,6 @@ class RunConfig(Section):
     @field_validator("models")
     @classmethod
     def _known_models(cls, models: tuple[str, ...]) -> tuple[str, ...]:
-        from halfmax.models.base import MODELS
-
         if not models:
             raise ValueError("name at least one model")
         if len(set(models)) != len(models):
@@ -122,9 +123,8 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
-        problems = [
-            f"{field} names {name!r}, which is not among models" for field, name in self._named() if name not in self.models
-        ]
+        strangers = [(field, name) for field, name in self._named() if name not in self.models]
+        problems = [f"{field} names {name!r}, which is not among models" for field, name in strangers]
         for name in self.models:
             problems += _unknown_params(name, self.params_of(name))
         if problems:
@@ -144,8 +144,6 @@ class RunConfig(Section):
         """The model that is saved as ``predictor/``."""
         if self.predictor is not None:
             return self.predictor
-        from halfmax.models.base import MODELS
-
         networks = [m for m in self.models if getattr(MODELS.get(m), "uses_valid", False)]
         return (networks or list(self.models))[-1]
 
@@ -156,13 +154,11 @@ class RunConfig(Section):
         return (self.main_model, *others)
 
     def params_of(self, name: str) -> dict[str, Any]:
-        """Return the hyper-parameters given for a model; the run's seed where the model has one."""
-        from halfmax.models.base import MODELS
-        from halfmax.state import parameters_of
-
-        seed = {"seed": self.seed} if "seed" in parameters_of(MODELS.get(name)) else {}
+        """Return the hyper-parameters given for a model; the run's seed and task where the model has such."""
+        known = parameters_of(MODELS.get(name))
+        ours = {key: value for key, value in (("seed", self.seed), ("task", self.task.kind)) if key in known}
         main = dict(self.model) if name == self.main_model else {}
-        return seed | dict(self.params.get(name, {})) | main
+        return ours | dict(self.params.get(name, {})) | main
 
     def to_toml(self) -> str:
         """Return the configuration as TOML that reproduces it."""
@@ -201,8 +197,6 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), **options: obj
 
 def to_toml(content: Mapping[str, Any], prefix: str = "") -> str:
     """Return nested plain data as TOML: scalars and lists first, then sections."""
-    import json
-
     lines, sections = [], []
     for key, value in content.items():
         if isinstance(value, Mapping):
@@ -231,9 +225,6 @@ def _value(text: str) -> object:
 
 
 def _unknown_params(name: str, params: Mapping[str, Any]) -> list[str]:
-    from halfmax.models.base import MODELS
-    from halfmax.state import parameters_of
-
     known = parameters_of(MODELS.get(name))
     return [
         f"model {name} has no hyper-parameter {key!r}.{did_you_mean(key, known)} It has: {', '.join(known) or 'none'}"

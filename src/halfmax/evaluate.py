@@ -16,7 +16,7 @@ from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.labels import Labels, Threshold
-from halfmax.metrics import Fold, classification_metrics, group_metrics, interval, regression_metrics, tidy
+from halfmax.metrics import COLUMNS, Fold, classification_metrics, group_metrics, interval, regression_metrics, tidy
 from halfmax.models.base import MODELS
 from halfmax.predictor import Encoded, Predictor, encode
 from halfmax.split import Split
@@ -108,6 +108,9 @@ def cross_validate(
         for j, spec in enumerate(models):
             where = Progress(split.fold, spec.label, i * len(models) + j, len(splits) * len(models))
             predicted, timing, curve = fold.fit_predict(spec, _epoch_reporter(where, on_progress))
+            if not np.isfinite(predicted).all():
+                n_bad = int((~np.isfinite(predicted)).sum())
+                raise DataError(f"{spec.label} predicted NaN or infinity for {n_bad} of {len(predicted)} test pairs.")
             timings.append({"model": spec.label, "fold": split.fold} | timing)
             curves.append(curve.assign(model=spec.label, fold=split.fold))
             predictions.append(fold.table(predicted).assign(fold=split.fold, model=spec.label))
@@ -175,7 +178,10 @@ class _FoldRun:
             "n_test": len(self.split.test),
         }
         history = pd.DataFrame(getattr(predictor.model, "history_", []))
-        return prediction.mean.astype(np.float64), timing, history
+        value = prediction.mean.astype(np.float64)
+        if self.labels is not None and prediction.probability is None:
+            value = value - self.labels.cutoff + 0.5  # a regression of labels: its training share means even odds
+        return value, timing, history
 
     def score(self, predicted: Array, n_boot: int, seed: int) -> dict[str, tuple[float, Array]]:
         """Return every metric with its bootstrap replicates."""
@@ -184,12 +190,11 @@ class _FoldRun:
         label = self.fold.y > 0.5
         rng, n = np.random.default_rng(seed), int(self.fold.cluster.max()) + 1
         members = np.split(np.argsort(self.fold.cluster, kind="stable"), np.cumsum(np.bincount(self.fold.cluster))[:-1])
-        cutoff = self.labels.cutoff
         draws = []
         for _ in range(min(n_boot, 100)):
             rows = np.concatenate([members[c] for c in rng.integers(0, n, n)])
-            draws.append(classification_metrics(label[rows], predicted[rows], predicted[rows] > cutoff))
-        found = classification_metrics(label, predicted, predicted > cutoff)
+            draws.append(classification_metrics(label[rows], predicted[rows], predicted[rows] > 0.5))
+        found = classification_metrics(label, predicted, predicted > 0.5)
         return {k: (v, np.array([d[k] for d in draws])) for k, v in found.items()}
 
     def group_rows(self, label: str, predicted: Array) -> list[dict[str, object]]:
@@ -255,7 +260,9 @@ def _over_folds(replicates: Mapping[tuple[str, str], list[tuple[float, int, Arra
         values = np.array([v for v, _, _ in folds])
         known = np.isfinite(values)
         value = float(values[known].mean()) if known.any() else float("nan")
-        low, high = interval(np.nanmean([d for (v, _, d) in folds if np.isfinite(v)], axis=0)) if known.any() else (np.nan,) * 2
+        low = high = float("nan")
+        if known.any():
+            low, high = interval(np.mean([d for (v, _, d) in folds if np.isfinite(v)], axis=0))
         rows.append(_row(label, "all", "all", "", metric, value, sum(n for _, n, _ in folds), low, high))
     return rows
 
@@ -270,11 +277,8 @@ def _mean_groups(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([metrics, mean.assign(fold="all", low=np.nan, high=np.nan)[metrics.columns]], ignore_index=True)
 
 
-def _row(model: str, fold: str, by: str, group: str, metric: str, value: float, n: int, low: float, high: float) -> dict[str, object]:  # noqa: PLR0913, E501
-    return {
-        "model": model, "fold": fold, "group_by": by, "group": group,
-        "metric": metric, "value": float(value), "n": n, "low": low, "high": high,
-    }  # fmt: skip
+def _row(*values: object) -> dict[str, object]:
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _epoch_reporter(

@@ -17,6 +17,8 @@ from halfmax.errors import DataError
 
 Array = npt.NDArray[np.float64]
 N_SUMS = 7
+#: Columns of the tidy table of metrics.
+COLUMNS = ("model", "fold", "group_by", "group", "metric", "value", "n", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,9 @@ def interval(replicates: Array, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def classification_metrics(label: npt.NDArray[np.bool_], score: Array, predicted: npt.NDArray[np.bool_]) -> dict[str, float]:
+def classification_metrics(
+    label: npt.NDArray[np.bool_], score: Array, predicted: npt.NDArray[np.bool_]
+) -> dict[str, float]:
     """Return accuracy, balanced_accuracy, precision, recall, f1, roc_auc and pr_auc of binary labels.
 
     Parameters
@@ -217,8 +221,7 @@ def classification_metrics(label: npt.NDArray[np.bool_], score: Array, predicted
 
 def tidy(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Return metric rows as the tidy table: model, fold, group_by, group, metric, value, n, low, high."""
-    columns = ["model", "fold", "group_by", "group", "metric", "value", "n", "low", "high"]
-    return pd.DataFrame(list(rows), columns=columns)
+    return pd.DataFrame(list(rows), columns=list(COLUMNS))
 
 
 def _areas(label: npt.NDArray[np.bool_], score: Array) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError, NotFittedError, UnknownNameError, did_you_mean, examples
 from halfmax.features.blocks import PairFeatures, rows_of
 from halfmax.features.pipeline import FeaturePipeline
+from halfmax.labels import SENSITIVE
 from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class Predictor:
         spread = float(y.std())
         self.features_ = encoded.features
         self.scale_ = (float(y.mean()), spread if spread > 1e-12 else 1.0)
+        if train.measure == SENSITIVE:
+            self.scale_ = (0.0, 1.0)  # labels stay labels
         held_out = None if encoded.valid is None else (encoded.valid[0], self._scaled(encoded.valid[1]))
         self.model.fit(encoded.train, self._scaled(y), valid=held_out, on_epoch=on_epoch)
         self.measure_ = train.measure

@@ -18,10 +18,12 @@ import pandas as pd
 from halfmax.config import RunConfig
 from halfmax.data.dataset import Dropped, ResponseDataset
 from halfmax.data.storage import atomic_file
+from halfmax.data.tables import read_frame
 from halfmax.errors import DataError, examples
 from halfmax.evaluate import ModelSpec, Progress, Results, assay_agreement, cross_validate
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.labels import Labels, Threshold
+from halfmax.models.base import MODELS
 from halfmax.predictor import Predictor
 from halfmax.report import Report
 from halfmax.split import Split, check_split, make_splits, sample_groups, splits_from_table
@@ -64,9 +66,7 @@ def prepare(config: RunConfig, dataset: ResponseDataset) -> Prepared:
     if config.split.folds is None:
         splits = make_splits(dataset, config.split.protocol, n_folds=config.split.n_folds, **options)
     else:
-        from halfmax.data.tables import read_table
-
-        table = _read_folds(config.split.folds)
+        table = read_frame(config.split.folds, numbers=("y",))
         before = dataset.n_pairs
         dataset, splits = splits_from_table(dataset, config.split.protocol, table, **options)
         causes = dict(dropped.causes)
@@ -129,8 +129,6 @@ def run(
 
 def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results) -> Predictor:
     """Fit a model on all rows (a tenth of the groups held out for early stopping where it validates)."""
-    from halfmax.models.base import MODELS
-
     dataset, valid = prepared.dataset, None
     threshold = make_threshold(config)
     if threshold is not None:
@@ -141,20 +139,23 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
         dataset, valid = dataset.take(part.train), dataset.take(part.test)
     predictor = Predictor.of(name, config.params_of(name))
     predictor.fit(dataset, valid, features=make_features(config))
-    scores = results.metrics.query("model == @name and fold == 'all'")
     predictor.about_ |= {
         "split": {"protocol": config.split.protocol, "n_folds": len(prepared.splits)},
-        "metrics": {
-            row.metric: [row.value, row.low, row.high] if row.low == row.low else [row.value]
-            for row in scores[scores["group_by"] == "all"].dropna(subset=["value"]).itertuples()
-        },
-        "skill": {
-            row.group: round(row.value, 4)
-            for row in scores[(scores["group_by"] == "drug") & (scores["metric"] == "pearson")].itertuples()
-            if row.value == row.value
-        },
+        "metrics": _scores(results.metrics, name, "all").dropna().set_index("metric")["value"].round(6).to_dict(),
+        "skill": _scores(results.metrics, name, "drug")
+        .query("metric == 'pearson'")
+        .dropna()
+        .set_index("group")["value"]
+        .round(4)
+        .to_dict(),
     }
     return predictor
+
+
+def _scores(metrics: pd.DataFrame, model: str, group_by: str) -> pd.DataFrame:
+    """Return a model's figures over all folds: group, metric, value."""
+    chosen = (metrics["model"] == model) & (metrics["fold"] == "all") & (metrics["group_by"] == group_by)
+    return metrics.loc[chosen, ["group", "metric", "value"]]
 
 
 def make_features(config: RunConfig) -> FeaturePipeline:
@@ -167,12 +168,6 @@ def make_threshold(config: RunConfig) -> Threshold | None:
     """Return the threshold of a classification task, or None."""
     task = config.task
     return None if task.kind == "regression" else Threshold(task.by, task.quantile, task.value)
-
-
-def _read_folds(path: Path) -> pd.DataFrame:
-    from halfmax.data.tables import read_frame
-
-    return read_frame(path)
 
 
 def _describe(dataset: ResponseDataset) -> dict[str, Any]:

@@ -108,7 +108,9 @@ def test_misuse_is_told():
     with pytest.raises(NotFittedError):
         FeaturePipeline().transform(DATASET)
     with pytest.raises(DataError, match="no training sample has expression"):
-        FeaturePipeline().fit(replace(DATASET, omics={"expression": pd.DataFrame(index=[], columns=["A"], dtype=float)}))
+        FeaturePipeline().fit(
+            replace(DATASET, omics={"expression": pd.DataFrame(index=[], columns=["A"], dtype=float)})
+        )
     with pytest.raises(DataError, match="not among the blocks"):
         FeaturePipeline(steps={"protein": ("impute",)}).fit(DATASET)
 

@@ -91,7 +91,9 @@ def read_verified(folder: Path, kind: str, version: int) -> dict[str, Any]:
         raise ModelFileError(f"{path} does not describe a {kind}.")
     found = manifest.get("format_version")
     if not isinstance(found, int) or found > version:
-        raise ModelFileError(f"{folder} has format version {found}; this halfmax reads up to {version}. Update halfmax.")
+        raise ModelFileError(
+            f"{folder} has format version {found}; this halfmax reads up to {version}. Update halfmax."
+        )
     if manifest.get("manifest_sha256") != _self_hash(manifest):
         raise ModelFileError(f"{path} was changed after it was written (its own sha256 does not match).")
     _check_files(folder, manifest["files"])

@@ -217,7 +217,9 @@ class GeneList(_Select):
         if len(lacking) == len(wanted):
             raise DataError(f"none of the {len(wanted)} listed genes is in the data, e.g. {examples(lacking)}.")
         if lacking:
-            log.warning("%d of %d listed genes are not in the data, e.g. %s", len(lacking), len(wanted), examples(lacking))
+            log.warning(
+                "%d of %d listed genes are not in the data, e.g. %s", len(lacking), len(wanted), examples(lacking)
+            )
         return np.array([place[g] for g in wanted if g in place], dtype=np.int64)
 
 

@@ -177,10 +177,10 @@ class ElasticNet(BaseModel):
         return Prediction(gather(np.where(rows >= 0, grid, self.mean_), x))
 
     def _fit_drug(self, column: int, genes: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> None:
+        import warnings
+
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import ElasticNet as SkElasticNet
-
-        import warnings
 
         mean, spread = float(y.mean()), float(y.std())
         self.offset_[column] = mean
