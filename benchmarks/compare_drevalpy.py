@@ -1,0 +1,169 @@
+"""Compare halfmax with drevalpy 1.6.0: the same data, folds, metrics and machine, one thread each, in one run.
+
+drevalpy lives in its own environment: --peer-python names its Python, or --make-env makes one (about 2 GB). Every model
+of either system is fitted in a process of its own. Metrics of both are computed here from the predictions, by the same
+code and against the same mean-effects baseline. The peer is given halfmax's embedded data in its own folder layout:
+expression (all genes, or the most variable over the training samples), fingerprints of 256 bits and names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common import HERE, PROTOCOLS, RESULTS, add_run, configuration, machine, merge_csv, now, set_threads
+from peer_data import most_variable_genes, write_features
+
+if TYPE_CHECKING:
+    from halfmax.data.dataset import ResponseDataset
+    from halfmax.metrics import Fold
+    from halfmax.split import Split
+
+OURS = {
+    "LCO": ("mean_effects", "kernel_ridge", "mlp"),
+    "LPO": ("mean_effects", "response_gp", "mlp"),
+    "LDO": ("mean_effects", "kernel_ridge", "mlp"),
+}
+#: One member, cut short: what a patient person waits for. drevalpy's own default is 20 members of up to 300 epochs.
+PEERS = ("NaiveMeanEffectsPredictor", 'EnsembleMF:{"n_ensemble": 1, "max_epochs": 60, "patience": 10}')
+REQUIREMENTS = ("torch==2.13.0", "drevalpy==1.6.0")
+VERSIONS = """
+import json, platform
+from importlib.metadata import version
+names = ("drevalpy", "torch", "numpy", "scikit-learn")
+print(json.dumps({"python": platform.python_version(), **{name: version(name) for name in names}}))
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--peer-python", type=Path, help="Python of an environment with drevalpy 1.6.0")
+    where.add_argument("--make-env", type=Path, metavar="FOLDER", help="make that environment here, then compare")
+    parser.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=["LCO"])
+    parser.add_argument("--fold", default="0")
+    parser.add_argument("--ours", nargs="*", help="halfmax models; the protocol's own list by default")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), metavar="MODEL[:JSON]", help="default: %(default)s")
+    parser.add_argument("--genes", type=int, default=0, help="most variable genes for the peer; 0, the default, is all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, help="a dataset folder in place of the embedded data")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args(argv)
+    set_threads(1)
+    python = args.peer_python.absolute() if args.peer_python else make_environment(args.make_env.absolute())
+    peer = json.loads(subprocess.run([python, "-c", VERSIONS], check=True, capture_output=True, text=True).stdout)
+    run, circumstances = now(), machine()
+    for protocol in args.protocol:
+        compare(protocol, python, run, args)
+    details = {"protocols": args.protocol, "fold": args.fold, "peers": args.peers, "peer_genes": args.genes or "all"}
+    add_run(args.out / "compare_drevalpy_environment.json", run, circumstances | {"peer": peer} | details)
+
+
+def make_environment(folder: Path) -> Path:
+    """Make a virtual environment with the peer in it and return its Python."""
+    import venv
+
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", *REQUIREMENTS], check=True)
+    return python
+
+
+def compare(protocol: str, python: Path, run: str, args: argparse.Namespace) -> None:
+    """Fit and score every model of both systems on one fold; write each result as it comes."""
+    import pandas as pd
+
+    from halfmax.run import load_data, prepare
+
+    ours = OURS[protocol] if args.ours is None else tuple(args.ours)
+    config = configuration(protocol, ["mean_effects"], only=[args.fold], data=args.data, seed=args.seed)
+    prepared = prepare(config, load_data(config))
+    dataset, split = prepared.dataset, prepared.splits[0]
+    fold = make_fold(dataset, split)
+    with tempfile.TemporaryDirectory(prefix="halfmax-peer-") as name:
+        folder = Path(name)
+        genes = most_variable_genes(dataset.take(split.fit_rows), args.genes)
+        write_features(dataset, folder / "data", "GDSC2", genes)
+        pairs = dataset.response.rename(columns={"sample_id": "cell", "drug_id": "drug", "value": "y"})
+        pairs[["cell", "drug", "y"]].assign(test=pd.Series(range(len(pairs))).isin(split.test)).to_parquet(
+            folder / "pairs.parquet", index=False
+        )
+        jobs = [("halfmax", model, own_command(model, protocol, args)) for model in ours]
+        jobs += [("drevalpy", model, peer_command(python, model, protocol, folder)) for model in args.peers]
+        for system, model, command in jobs:
+            out = folder / "result"
+            subprocess.run([*command, "--out", out], check=True, cwd=folder)
+            cost = json.loads((out / "cost.json").read_text(encoding="utf-8"))
+            row = {"system": system, "model": label(system, model, args.genes), "protocol": protocol, "fold": args.fold}
+            row |= score(out / "predictions.parquet", dataset, split, fold)
+            row |= {key: round(cost[key], 2) for key in ("cpu_s", "wall_s", "peak_rss_mb")}
+            print(json.dumps(row), flush=True)
+            table = pd.DataFrame([row | {"run": run}])
+            merge_csv(args.out / "compare_drevalpy.csv", table, ("system", "model", "protocol", "fold"))
+
+
+def make_fold(dataset: ResponseDataset, split: Split) -> Fold:
+    """Return the test pairs with the baseline that both systems are held against: mean effects of the training rows."""
+    import numpy as np
+    import pandas as pd
+
+    from halfmax.metrics import Fold
+    from halfmax.predictor import Predictor
+
+    baseline = Predictor.of("mean_effects").fit(dataset.take(split.fit_rows))
+    test = dataset.take(split.test)
+    expected = baseline.predict_pairs(baseline.features_.transform(test)).mean.astype(np.float64)
+    sample, drug = (pd.factorize(test.response[c])[0].astype(np.int64) for c in ("sample_id", "drug_id"))
+    cluster = drug if split.protocol == "LDO" else sample
+    return Fold(test.response["value"].to_numpy(dtype=np.float64), expected, sample, drug, cluster)
+
+
+def score(path: Path, dataset: ResponseDataset, split: Split, fold: Fold) -> dict[str, float]:
+    """Return the metrics of stored predictions, after matching them to the test pairs by name."""
+    import numpy as np
+    import pandas as pd
+
+    from halfmax.metrics import regression_metrics
+
+    test = dataset.take(split.test).response
+    names = {"cell": "sample_id", "drug": "drug_id"}
+    predicted = pd.read_parquet(path).rename(columns=names).astype({"sample_id": str, "drug_id": str})
+    joined = test.merge(predicted, on=["sample_id", "drug_id"], how="left", validate="one_to_one")
+    found = regression_metrics(fold, joined["predicted"].to_numpy(dtype=np.float64), n_boot=0)
+    return {name: round(found[name][0], 5) for name in ("rmse", "normalized_r2", "within_drug_pearson")}
+
+
+def own_command(model: str, protocol: str, args: argparse.Namespace) -> list[Any]:
+    command = [sys.executable, HERE / "own_worker.py", "--protocol", protocol, "--fold", args.fold, "--model", model]
+    command += ["--seed", str(args.seed)]
+    return command if args.data is None else [*command, "--data", args.data.absolute()]
+
+
+def peer_command(python: Path, model: str, protocol: str, folder: Path) -> list[Any]:
+    name, _, settings = model.partition(":")
+    changed = json.loads(settings or "{}")
+    if name != "NaiveMeanEffectsPredictor":
+        changed = {"gene_list": "all_genes"} | changed
+    command = [python, HERE / "peer_worker.py", "--data", folder / "data", "--pairs", folder / "pairs.parquet"]
+    return [*command, "--protocol", protocol, "--model", name, "--set", json.dumps(changed)]
+
+
+def label(system: str, model: str, genes: int) -> str:
+    """Return the model's name with what was changed in it, so that no figure passes for another's."""
+    name, _, settings = model.partition(":")
+    if system == "halfmax" or name == "NaiveMeanEffectsPredictor":
+        return name
+    changed = [f"{key}={value}" for key, value in json.loads(settings or "{}").items()]
+    changed.append(f"genes={genes or 'all'}")
+    return f"{name} ({', '.join(changed)})"
+
+
+if __name__ == "__main__":
+    main()
