@@ -1,0 +1,461 @@
+"""TwoTowerMLP: a tower for samples, a tower for drugs, and their inner product, trained on whole sample × drug blocks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from halfmax.errors import DataError
+from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
+from halfmax.models.base import (
+    JSON,
+    BaseModel,
+    OnEpoch,
+    Prediction,
+    State,
+    Valid,
+    check_targets,
+    gather,
+    response_matrix,
+)
+from halfmax.models.loop import LoopSettings, pick_device, train
+
+if TYPE_CHECKING:
+    import torch
+
+ACTIVATIONS = ("relu", "tanh", "silu", "gelu")
+
+
+class TwoTowerMLP(BaseModel):
+    """Score of a pair = ⟨f(sample), g(drug)⟩ + b(drug), for an ensemble of members trained side by side.
+
+    The sample tower reads expression in the coordinates of the training samples' principal components, all of them and
+    randomly rotated: nothing is lost, the first layer costs a tenth, and weight decay acts as ridge does. The drug tower
+    reads fingerprints and descriptors; a learned vector and bias is added for a drug seen in training, and dropped at
+    random so that the tower alone serves unseen drugs. A step encodes a batch of samples and every drug once and takes
+    the squared error (or cross-entropy) over the measured cells of the block.
+
+    Parameters
+    ----------
+    width, layers
+        Units and hidden layers of the sample tower; layers after the first are residual.
+    drug_width
+        Units of the drug tower.
+    activation
+        ``relu``, ``tanh``, ``silu`` or ``gelu``.
+    dropout, input_dropout, drug_dropout
+        Shares dropped of the sample tower's units, of its inputs and in the drug tower.
+    identity_dropout
+        Share of drugs whose learned vector is dropped in a step.
+    drug_identity
+        Whether seen drugs have a vector of their own.
+    learning_rate, weight_decay, epochs, batch_size, patience
+        See `LoopSettings`; the batch counts samples.
+    members
+        Networks in the ensemble; their mean is the prediction, their variance the variance.
+    refit
+        After the best epoch is known from validation, train anew on training and validation samples for as long.
+    task
+        ``regression``, or ``classification`` of 0/1 labels with balanced weights.
+    device, precision
+        ``auto``, ``cpu``, ``cuda``, ``mps``; ``float32``, or ``bfloat16`` products on a GPU.
+
+    References
+    ----------
+    Hinton et al. 2012 (dropout); Loshchilov and Hutter 2019 (AdamW); Lakshminarayanan et al. 2017 (ensembles).
+    """
+
+    uses_valid: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        width: int = 1024,
+        layers: int = 1,
+        drug_width: int = 256,
+        activation: str = "silu",
+        dropout: float = 0.7,
+        input_dropout: float = 0.3,
+        drug_dropout: float = 0.3,
+        identity_dropout: float = 0.1,
+        drug_identity: bool = True,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.1,
+        epochs: int = 40,
+        batch_size: int = 128,
+        patience: int | None = None,
+        members: int = 3,
+        refit: bool = True,
+        task: str = "regression",
+        device: str = "auto",
+        precision: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        self.width = width
+        self.layers = layers
+        self.drug_width = drug_width
+        self.activation = activation
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.drug_dropout = drug_dropout
+        self.identity_dropout = identity_dropout
+        self.drug_identity = drug_identity
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.members = members
+        self.refit = refit
+        self.task = task
+        self.device = device
+        self.precision = precision
+        self.seed = seed
+
+    @classmethod
+    def search_space(cls) -> dict[str, JSON]:
+        """Return what is worth searching."""
+        return {
+            "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
+            "weight_decay": {"low": 0.01, "high": 1.0, "log": True},
+            "width": {"choices": [256, 512, 1024, 2048]},
+            "layers": {"low": 1, "high": 3, "log": False},
+            "activation": {"choices": list(ACTIVATIONS)},
+            "dropout": {"low": 0.0, "high": 0.8, "log": False},
+            "input_dropout": {"low": 0.0, "high": 0.6, "log": False},
+            "batch_size": {"choices": [32, 64, 128, 256]},
+        }
+
+    def fit(
+        self,
+        x: PairFeatures,
+        y: npt.NDArray[np.floating],
+        *,
+        valid: Valid | None = None,
+        start: State | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Self:
+        """Train the ensemble; with `valid`, the best epoch is chosen on it first.
+
+        Parameters
+        ----------
+        start
+            State of an earlier fit on the same features and drugs: training goes on from its weights.
+        """
+        self._check_params()
+        targets = check_targets(x, y)
+        epochs, self.history_ = self.epochs, []
+        if valid is not None and self.refit:
+            scout = replace_members(self, 1)
+            scout._train(x, targets, valid, None, self.epochs, on_epoch)
+            losses = [record["valid_loss"] for record in scout.history_]
+            best = int(np.argmin(losses)) + 1
+            x, targets = _joined(x, targets, *valid)
+            self._train(x, targets, None, start, epochs, _until(best, on_epoch))
+            self.history_ = scout.history_ + [r | {"member": "ensemble"} for r in self.history_]
+        else:
+            self._train(x, targets, valid, start, epochs, on_epoch)
+        return self
+
+    def predict(self, x: PairFeatures) -> Prediction:
+        """Return the members' mean, and their variance where there are several."""
+        self._check_fitted()
+        import torch
+
+        device = pick_device(self.device)
+        weights = {name: torch.as_tensor(value, device=device) for name, value in self._weights().items()}
+        with torch.no_grad():
+            sample = self._samples(weights, torch.as_tensor(self._sample_input(x), device=device), None)
+            rows = rows_of(x.drug_ids, self.drug_ids_)
+            drug, bias = self._drugs(weights, torch.as_tensor(self._drug_input(x), device=device), rows, None)
+            grids = (torch.bmm(sample, drug.transpose(1, 2)) + bias[:, None]).float().cpu().numpy()
+        if self.task == "classification":
+            grids = 1 / (1 + np.exp(-np.clip(grids, -30, 30)))
+            mean = gather(grids.mean(axis=0), x)
+            return Prediction(mean, probability=mean)
+        variance = gather(grids.var(axis=0), x) if len(grids) > 1 else None
+        return Prediction(gather(grids.mean(axis=0), x), variance)
+
+    def _train(
+        self,
+        x: PairFeatures,
+        targets: npt.NDArray[np.float64],
+        valid: Valid | None,
+        start: State | None,
+        epochs: int,
+        on_epoch: OnEpoch | None,
+    ) -> None:
+        import torch
+
+        device = pick_device(self.device)
+        generator = torch.Generator().manual_seed(self.seed)
+        self._learn_inputs(x)
+        grid = response_matrix(x, targets)
+        weights = {k: v.to(device) for k, v in self._initial(grid, generator, start).items()}
+        samples = torch.as_tensor(self._sample_input(x), device=device)
+        drugs = torch.as_tensor(self._drug_input(x), device=device)
+        cells = _Cells(grid, self.task, device)
+        trained = np.flatnonzero(np.isfinite(grid).any(axis=1))
+        rows = np.arange(len(x.drug_ids))
+
+        def batches() -> list[torch.Tensor]:
+            orders = [torch.randperm(len(trained), generator=generator) for _ in range(self.members)]
+            order = torch.as_tensor(trained)[torch.stack(orders)]
+            return [part.to(device) for part in order.split(self.batch_size, dim=1)]
+
+        def loss_of(batch: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                h = self._samples(weights, samples[batch], generator)
+                v, bias = self._drugs(weights, drugs, rows, generator)
+                score = torch.bmm(h, v.transpose(1, 2)) + bias[:, None]
+            return cells.loss(score.float(), batch)
+
+        valid_loss = None if valid is None else self._valid_loss(weights, valid, device)
+        settings = LoopSettings(epochs, self.learning_rate, self.weight_decay, 5.0 * self.members, self.patience)
+        history = train(weights, batches, loss_of, valid_loss, settings, on_epoch)
+        for name, value in weights.items():
+            setattr(self, f"{name}_", value.detach().cpu().numpy())
+        self.history_: list[dict[str, JSON]] = [
+            {k: int(v) if k == "epoch" else v for k, v in record.items()} | {"member": "all"} for record in history
+        ]
+
+    def _valid_loss(self, weights: dict[str, torch.Tensor], valid: Valid, device: torch.device):  # type: ignore[no-untyped-def]
+        import torch
+
+        x, y = valid
+        cells = _Cells(response_matrix(x, check_targets(x, y)), self.task, device)
+        samples = torch.as_tensor(self._sample_input(x), device=device)
+        drugs = torch.as_tensor(self._drug_input(x), device=device)
+        rows = rows_of(x.drug_ids, self.drug_ids_)
+        everyone = torch.arange(len(x.sample_ids), device=device).expand(self.members, -1)
+
+        def loss() -> float:
+            h = self._samples(weights, samples, None)
+            v, bias = self._drugs(weights, drugs, rows, None)
+            score = (torch.bmm(h, v.transpose(1, 2)) + bias[:, None]).mean(dim=0, keepdim=True)
+            return float(cells.loss(score, everyone[:1]))
+
+        return loss
+
+    def _initial(self, grid: npt.NDArray[np.float64], generator: torch.Generator, start: State | None):  # type: ignore[no-untyped-def]
+        import torch
+
+        if start is not None:
+            return {k.removesuffix("_"): torch.as_tensor(np.array(start.arrays[k])) for k in self._names()}
+        m, k, w, d = self.members, self.sample_basis_.shape[1], self.width, self.drug_width
+        kd, n_drugs = self.drug_basis_.shape[1], grid.shape[1]
+
+        def normal(*shape: int, scale: float) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator) * scale
+
+        count = np.isfinite(grid).sum(axis=0)
+        mean = np.nansum(grid, axis=0) / np.maximum(count, 1)
+        if self.task == "classification":
+            mean = np.zeros_like(mean)
+        bias = torch.as_tensor(np.where(count > 0, mean, 0), dtype=torch.float32)
+        weights = {
+            "enter": normal(m, k, w, scale=1 / math.sqrt(max(k, 1))),
+            "bias_enter": torch.zeros(m, 1, w),
+            "drug_enter": normal(m, kd, d, scale=1 / math.sqrt(max(kd, 1))),
+            "bias_drug_enter": torch.zeros(m, 1, d),
+            "drug_leave": normal(m, d, w + 1, scale=0.01 / math.sqrt(d)),
+            "bias_drug_leave": torch.zeros(m, 1, w + 1),
+            "identity": normal(m, n_drugs, w, scale=0.01 / math.sqrt(w)),
+            "bias_identity": bias.expand(m, n_drugs).clone(),
+        }
+        for i in range(1, self.layers):
+            weights[f"hidden{i}"] = normal(m, w, w, scale=0.1 / math.sqrt(w))
+            weights[f"bias_hidden{i}"] = torch.zeros(m, 1, w)
+        return weights
+
+    def _names(self) -> list[str]:
+        hidden = [name for i in range(1, self.layers) for name in (f"hidden{i}_", f"bias_hidden{i}_")]
+        towers = ["enter_", "bias_enter_", "drug_enter_", "bias_drug_enter_", "drug_leave_", "bias_drug_leave_"]
+        return [*towers, "identity_", "bias_identity_", *hidden]
+
+    def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        return {name.removesuffix("_"): getattr(self, name) for name in self._names()}
+
+    def _samples(
+        self, weights: dict[str, torch.Tensor], x: torch.Tensor, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        """Encode samples, shape (n, k) or (members, n, k), to (members, n, width)."""
+        import torch
+
+        act = _activation(self.activation)
+        x = x if x.dim() == 3 else x.expand(len(weights["enter"]), -1, -1)
+        h = act(torch.baddbmm(weights["bias_enter"], _drop(x, self.input_dropout, generator), weights["enter"]))
+        for i in range(1, self.layers):
+            dropped = _drop(h, self.dropout, generator)
+            h = h + act(torch.baddbmm(weights[f"bias_hidden{i}"], dropped, weights[f"hidden{i}"]))
+        return _drop(h, self.dropout, generator)
+
+    def _drugs(
+        self,
+        weights: dict[str, torch.Tensor],
+        x: torch.Tensor,
+        rows: npt.NDArray[np.int64],
+        generator: torch.Generator | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode drugs to vectors (members, n, width) and biases (members, n); `rows` -1 = unseen."""
+        import torch
+
+        act = _activation(self.activation)
+        members = len(weights["enter"])
+        x = _drop(x.expand(members, -1, -1), self.drug_dropout, generator)
+        h = _drop(
+            act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator
+        )
+        out = torch.baddbmm(weights["bias_drug_leave"], h, weights["drug_leave"])
+        vector, bias = out[..., :-1], out[..., -1]
+        known = torch.as_tensor(rows >= 0, device=x.device).float().expand(members, -1)
+        if not self.drug_identity:
+            known = torch.zeros_like(known)
+        if generator is not None and self.identity_dropout > 0:
+            kept = torch.rand(known.shape, generator=generator) >= self.identity_dropout
+            known = known * kept.to(x.device)
+        place = torch.as_tensor(np.maximum(rows, 0), device=x.device)
+        vector = vector + weights["identity"][:, place] * known[..., None]
+        return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
+
+    def _learn_inputs(self, x: PairFeatures) -> None:
+        rng = np.random.default_rng(self.seed)
+        self.drug_ids_ = x.drug_ids
+        self.sample_mean_, self.sample_basis_ = _rotation(x.sample("expression"), rng)
+        drug = [_unit_power(x.drug(name)) for name in x.drug_x]
+        self.drug_block_scale_ = np.array([scale for _, scale in drug], dtype=np.float32)
+        self.drug_mean_, self.drug_basis_ = _rotation(self._drug_blocks(x), rng)
+
+    def _sample_input(self, x: PairFeatures) -> FloatArray:
+        return np.asarray((x.sample("expression") - self.sample_mean_) @ self.sample_basis_, dtype=np.float32)
+
+    def _drug_blocks(self, x: PairFeatures) -> FloatArray:
+        if not x.drug_x:
+            return np.zeros((len(x.drug_ids), 1), dtype=np.float32)
+        parts = zip(x.drug_x, self.drug_block_scale_, strict=True)
+        return np.hstack([x.drug(name) * scale for name, scale in parts])
+
+    def _drug_input(self, x: PairFeatures) -> FloatArray:
+        return np.asarray((self._drug_blocks(x) - self.drug_mean_) @ self.drug_basis_, dtype=np.float32)
+
+    def _check_params(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise DataError(f"activation is {self.activation!r}; it is one of {', '.join(ACTIVATIONS)}.")
+        for name in ("dropout", "input_dropout", "drug_dropout", "identity_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DataError(f"{name} is {getattr(self, name)}; it is at least 0 and below 1.")
+        for name in ("width", "layers", "drug_width", "epochs", "batch_size", "members"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} is {getattr(self, name)}; it is at least 1.")
+
+
+class _Cells:
+    """The measured cells of a samples × drugs matrix, and the loss on a batch of its rows."""
+
+    def __init__(self, grid: npt.NDArray[np.float64], task: str, device: torch.device) -> None:
+        import torch
+
+        known = np.isfinite(grid)
+        weight = known.astype(np.float32)
+        if task == "classification":
+            share = float(np.clip(np.nanmean(grid), 1e-6, 1 - 1e-6))
+            weight = np.where(grid > 0.5, 0.5 / share, 0.5 / (1 - share)).astype(np.float32) * known
+        self.target = torch.as_tensor(np.where(known, grid, 0), dtype=torch.float32, device=device)
+        self.weight = torch.as_tensor(weight, device=device)
+        self.binary = task == "classification"
+
+    def loss(self, score: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss a measured cell, summed over members."""
+        import torch
+
+        target, weight = self.target[rows], self.weight[rows]
+        if self.binary:
+            error = torch.nn.functional.binary_cross_entropy_with_logits(score, target, reduction="none")
+        else:
+            error = (score - target) ** 2
+        return ((error * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-6)).sum()
+
+
+def replace_members(model: TwoTowerMLP, members: int) -> TwoTowerMLP:
+    """Return an unfitted copy with another number of members."""
+    return TwoTowerMLP(**{**model.get_params(), "members": members})  # type: ignore[arg-type]
+
+
+def _until(last: int, on_epoch: OnEpoch | None) -> OnEpoch:
+    def stop(epoch: int, log: object) -> bool:
+        asked = on_epoch is not None and on_epoch(epoch, log)  # type: ignore[arg-type]
+        return asked or epoch >= last
+
+    return stop
+
+
+def _joined(
+    x: PairFeatures, y: npt.NDArray[np.float64], other: PairFeatures, other_y: npt.NDArray[np.floating]
+) -> tuple[PairFeatures, npt.NDArray[np.float64]]:
+    """Return both sets of pairs over one table of samples and one of drugs."""
+    sample_ids, sample_x, s = _union(x.sample_ids, x.sample_x, other.sample_ids, other.sample_x)
+    drug_ids, drug_x, d = _union(x.drug_ids, x.drug_x, other.drug_ids, other.drug_x)
+    both = replace(
+        x,
+        sample_ids=sample_ids,
+        drug_ids=drug_ids,
+        sample_x=sample_x,
+        drug_x=drug_x,
+        sample_index=np.concatenate([x.sample_index, s[other.sample_index]]),
+        drug_index=np.concatenate([x.drug_index, d[other.drug_index]]),
+    )
+    return both, np.concatenate([y, np.asarray(other_y, dtype=np.float64)])
+
+
+def _union(ids, blocks, other_ids, other_blocks):  # type: ignore[no-untyped-def]
+    place = rows_of(other_ids, ids)
+    new = np.flatnonzero(place < 0)
+    place[new] = len(ids) + np.arange(len(new))
+    joined = {
+        name: replace(block, values=np.vstack([block.values, other_blocks[name].values[new]]), mask=None)
+        for name, block in blocks.items()
+    }
+    return np.concatenate([ids, other_ids[new]]), joined, place
+
+
+def _rotation(values: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Return mean and basis: all principal components of the rows, randomly rotated, entries of mean square 1."""
+    mean = values.mean(axis=0)
+    centred = (values - mean).astype(np.float64)
+    size, left = np.linalg.eigh(centred @ centred.T)
+    keep = size > max(float(size.max(initial=0)) * 1e-6, 1e-12)
+    if not keep.any():
+        return mean, np.zeros((values.shape[1], 1), dtype=np.float32)
+    axes = centred.T @ (left[:, keep] / np.sqrt(size[keep]))
+    turn, _ = np.linalg.qr(rng.standard_normal((keep.sum(), keep.sum())))
+    scale = np.sqrt(keep.sum() * len(values) / size[keep].sum())
+    return mean, np.ascontiguousarray(axes @ turn * scale, dtype=np.float32)
+
+
+def _unit_power(values: FloatArray) -> tuple[FloatArray, float]:
+    power = float(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean()) if values.size else 0.0
+    return values, 1 / math.sqrt(power) if power > 1e-12 else 0.0
+
+
+def _activation(name: str):  # type: ignore[no-untyped-def]
+    import torch
+
+    return {
+        "relu": torch.relu,
+        "tanh": torch.tanh,
+        "silu": torch.nn.functional.silu,
+        "gelu": torch.nn.functional.gelu,
+    }[name]
+
+
+def _drop(x: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:
+    """Drop a share of entries in training (a generator is given); nothing otherwise."""
+    if generator is None or share <= 0:
+        return x
+    import torch
+
+    kept = (torch.rand(x.shape, generator=generator) >= share).to(x.device)
+    return x * kept / (1 - share)
