@@ -1,0 +1,28 @@
+"""How the documentation is built: Sphinx with MyST Markdown, from these files and the docstrings, offline."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as version_of
+
+project = "halfmax"
+author = "The halfmax developers"
+copyright = "The halfmax developers"
+version = release = version_of("halfmax")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+nitpicky = False
+
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = f"halfmax {release}"
+html_copy_source = False
+
+default_role = "code"  # docstrings write `name` for code
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+napoleon_google_docstring = False
