@@ -39,16 +39,17 @@ _OUTLINE: Mapping[str, str] = {
     "X": "M3 .8l3 3 3-3 2.2 2.2-3 3 3 3-2.2 2.2-3-3-3 3-2.2-2.2 3-3-3-3z",
     "p": "M6 1l5 3.8-1.9 5.9h-6.2l-1.9-5.9z",
 }
+_CAPITALS = {"mlp": "MLP", "cnn": "CNN", "lightgbm": "LightGBM", "xgboost": "XGBoost", "pca": "PCA"}
 _RC = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 11,
+    "font.size": 11.5,
     "text.parse_math": False,
     "axes.unicode_minus": True,
     "axes.titlesize": 11,
-    "axes.labelsize": 11,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 11,
+    "axes.labelsize": 11.5,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11.5,
 }
 _LOCK = threading.Lock()
 
@@ -113,8 +114,8 @@ def is_naive(model: str) -> bool:
 
 
 def words(name: str) -> str:
-    """Return a registered name as words."""
-    return name.replace("_", " ")
+    """Return a registered name as words, with the capitals that are usual."""
+    return " ".join(_CAPITALS.get(word, word) for word in name.split("_"))
 
 
 def ladder(name: str, rows: Sequence[Row], title: str, *, higher_is_better: bool, anchor: float | None = None) -> str:
@@ -122,7 +123,7 @@ def ladder(name: str, rows: Sequence[Row], title: str, *, higher_is_better: bool
 
     Rows far on the worse side of `anchor` (the naive baseline) are shown as an arrow at the edge, with their value.
     """
-    with _figure(360, 64 + 25 * len(rows)) as (figure, ax):
+    with _figure(340, 60 + 26 * len(rows)) as (figure, ax):
         low, high = _limits(rows, higher_is_better=higher_is_better, anchor=anchor)
         ax.set_xlim(low, high)
         ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -130,7 +131,7 @@ def ladder(name: str, rows: Sequence[Row], title: str, *, higher_is_better: bool
             ax.axvline(anchor, color=_STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
         for y, row in enumerate(rows):
             _ladder_row(ax, y, row, low, high)
-        ax.set_yticks(range(len(rows)), [_short(r.label, 24) for r in rows])
+        ax.set_yticks(range(len(rows)), [_short(r.label, 22) for r in rows])
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel(f"{title}   {'better →' if higher_is_better else '← better'}")
         ax.grid(axis="x", color=_STAND_IN["grid"], lw=0.8)
@@ -140,7 +141,7 @@ def ladder(name: str, rows: Sequence[Row], title: str, *, higher_is_better: bool
 def strips(name: str, groups: Sequence[tuple[Style, Array]], title: str) -> str:
     """One strip a model: every drug a dot, the bar from the lower to the upper quartile, the tick at the median."""
     rng = np.random.default_rng(0)
-    with _figure(470, 64 + 44 * len(groups)) as (figure, ax):
+    with _figure(440, 64 + 44 * len(groups)) as (figure, ax):
         for y, (style, values) in enumerate(groups):
             colour = _STAND_IN[style.colour]
             jitter = rng.uniform(-0.3, 0.3, len(values))
@@ -161,7 +162,7 @@ def strips(name: str, groups: Sequence[tuple[Style, Array]], title: str) -> str:
 
 def scatter(name: str, x: Array, y: Array, labels: Sequence[str], style: Style, axes: tuple[str, str]) -> str:
     """One dot a drug; the names of the highest and lowest are written beside theirs."""
-    with _figure(470, 330) as (figure, ax):
+    with _figure(440, 330) as (figure, ax):
         ax.scatter(x, y, s=18, marker=style.marker, color=_STAND_IN[style.colour], alpha=0.6, linewidths=0)
         ax.axhline(0, color=_STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
         order = np.argsort(y)
@@ -186,7 +187,7 @@ def scatter(name: str, x: Array, y: Array, labels: Sequence[str], style: Style, 
 
 def dumbbells(name: str, labels: Sequence[str], before: Array, after: Array, styles: tuple[Style, Style], title: str) -> str:
     """Two dots a row joined by a line: what the line spans is what the second model gains over the first."""
-    with _figure(470, 84 + 21 * len(labels)) as (figure, ax):
+    with _figure(440, 84 + 21 * len(labels)) as (figure, ax):
         rows = np.arange(len(labels))
         ax.hlines(rows, before, after, color=_STAND_IN[styles[1].colour], lw=2, alpha=0.55, zorder=2)
         for values, style in zip((before, after), styles, strict=True):
@@ -209,9 +210,9 @@ def density(name: str, x: Array, y: Array, colour: str, axes: tuple[str, str], *
 
     `line` is ``diagonal`` (1:1, equal axes) or ``zero`` (no error, with the running median and 10–90 % band).
     """
-    with _figure(340, 320) as (figure, ax):
+    with _figure(430, 380) as (figure, ax):
         extent = _extent(x, y, equal=line == "diagonal")
-        cells = ax.hexbin(x, y, gridsize=44, extent=extent, mincnt=1, linewidths=0)
+        cells = ax.hexbin(x, y, gridsize=50, extent=extent, mincnt=1, linewidths=0)
         counts = np.asarray(cells.get_array(), dtype=np.float64)
         most = int(counts.max(initial=1))
         shade = 0.1 + 0.9 * np.log(counts) / np.log(most) if most > 1 else np.ones(len(counts))
@@ -234,7 +235,7 @@ def density(name: str, x: Array, y: Array, colour: str, axes: tuple[str, str], *
 
 def histograms(name: str, groups: Sequence[tuple[Style, Array]], title: str) -> str:
     """Outlines of distributions over common bins; each ends in a marker at its peak."""
-    with _figure(340, 320) as (figure, ax):
+    with _figure(430, 380) as (figure, ax):
         both = np.concatenate([v for _, v in groups])
         edges = np.linspace(*np.quantile(both, [0.002, 0.998]), 61)
         middle = (edges[:-1] + edges[1:]) / 2
@@ -256,7 +257,7 @@ def histograms(name: str, groups: Sequence[tuple[Style, Array]], title: str) -> 
 
 def learning(name: str, curves: Sequence[Curve], style: Style) -> str:
     """Training (dashed) and validation loss (solid) of every fold and member; the dot is the least validation loss."""
-    with _figure(340, 300) as (figure, ax):
+    with _figure(430, 330) as (figure, ax):
         thin = 1.4 if len(curves) <= 5 else 0.9
         for i, curve in enumerate(curves):
             ax.plot(
@@ -277,7 +278,7 @@ def steps(
     name: str, lines: Sequence[tuple[Style, Array, Array]], axes: tuple[str, str], *, chance: tuple[float, float]
 ) -> str:
     """Curves in the unit square (ROC, precision–recall), with the line that guessing would give."""
-    with _figure(340, 340) as (figure, ax):
+    with _figure(430, 400) as (figure, ax):
         ax.plot([0, 1], chance, color=_STAND_IN["muted"], lw=1, ls=(0, (3, 3)), label="guessing")
         for style, x, y in lines:
             colour = _STAND_IN[style.colour]
@@ -333,8 +334,8 @@ def _extent(x: Array, y: Array, *, equal: bool) -> tuple[float, float, float, fl
         x = y = np.concatenate([x, y])
     ends = [float(v) for values in (x, y) for v in (values.min(), values.max())]
     for k in (0, 2):
-        if ends[k] == ends[k + 1]:
-            ends[k], ends[k + 1] = ends[k] - 0.5, ends[k + 1] + 0.5
+        pad = 0.03 * (ends[k + 1] - ends[k]) or 0.5
+        ends[k], ends[k + 1] = ends[k] - pad, ends[k + 1] + pad
     return ends[0], ends[1], ends[2], ends[3]
 
 
@@ -364,7 +365,7 @@ def _short(text: str, n: int) -> str:
 
 
 def _number(value: float) -> str:
-    return "–" if not np.isfinite(value) else f"{value:.2f}".replace("-", "−")
+    return "–" if not np.isfinite(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 @contextmanager

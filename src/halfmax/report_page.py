@@ -29,7 +29,6 @@ from halfmax.report_words import (
     measure_words,
     number,
     protocol_of,
-    share,
 )
 
 if TYPE_CHECKING:
@@ -66,9 +65,10 @@ class Page:
         self.models: list[str] = order + [m for m in dict.fromkeys(report.metrics["model"]) if m not in order]
         self.styles = plots.styles_of(self.models)
         self.folds = sorted(set(report.metrics["fold"].astype(str)) - {"all"}, key=lambda f: (len(f), f))
-        self.measure, self.unit = measure_words(report.dataset.get("measure"))
+        self.measure, self.unit = (w.replace(" ", "\u00a0") for w in measure_words(report.dataset.get("measure")))
         self.label = f"{self.measure} [{self.unit}]" if self.unit else self.measure
         self.protocol = protocol_of(report.config)
+        self._grouped: dict[tuple[str, str], pd.DataFrame] = {}
         self.words, self.agreement_metrics = METRICS, AGREEMENT_METRICS
         self.agreement_key = Markup(AGREEMENT_STYLE.key)
 
@@ -194,6 +194,12 @@ class Page:
 
     # ---- sentences -----------------------------------------------------------------------------------------------
 
+    @property
+    def title(self) -> str:
+        """What was predicted, on which data."""
+        what = "sensitivity" if self.is_classification else self.measure
+        return f"Predicting {what} on {self.report.dataset.get('name') or 'these data'}"
+
     @cached_property
     def counts(self) -> str:
         """Protocol, folds and n, as printed beside every figure."""
@@ -203,6 +209,11 @@ class Page:
             samples, drugs = self.pairs["sample_id"].nunique(), self.pairs["drug_id"].nunique()
             parts.append(f"n = {number(len(self.pairs))} test pairs ({number(samples)} samples × {number(drugs)} drugs)")
         return ", ".join(parts)
+
+    @property
+    def basis(self) -> str:
+        """`counts` as the beginning of a sentence."""
+        return self.counts[:1].upper() + self.counts[1:]
 
     @property
     def interval_method(self) -> str:
@@ -216,60 +227,73 @@ class Page:
     @property
     def summary(self) -> str:
         """What was found, in two or three plain sentences."""
-        return f"{self._found()} {self._against_assay()}".strip()
+        return " ".join(filter(None, (self._found(), self._against_assay())))
 
     def _found(self) -> str:
-        best, metric = self.best, self.headlines[0] if self.headlines else ""
-        name = self.styles[best].label
+        name, where = self.styles[self.best].label, self.protocol.where
         if self.is_classification:
-            told = joined([f"{METRICS[m].name} {interval(*self.value(best, m))}" for m in self.headlines if m in METRICS])
-            return f"{self.protocol.where}, {name} did best at telling sensitive from resistant pairs: {told}."
-        skill = "within_drug_pearson"
-        rank, rmse = self.value(best, skill), self.value(best, "rmse")
-        ranked = (
-            f" Within a drug its predictions correlate with the measured values at r = {interval(*rank)}{self._naive(skill)}."
-            if np.isfinite(rank[0])
-            else ""
-        )
-        gain = self.value(best, "normalized_r2")
-        error = f"RMSE {number(rmse[0], 2)} {self.unit}".strip() if np.isfinite(rmse[0]) else ""
-        if metric != "normalized_r2" or not np.isfinite(gain[0]):
-            return f"{self.protocol.where}, {name} did best" + (f" ({error})." if error else ".") + ranked
-        if gain[0] <= 1e-3 or (np.isfinite(gain[1]) and gain[1] <= 0 and not plots.is_naive(best)):
-            return f"{self.protocol.where}, no model was clearly better than mean effects, the naive baseline ({error})." + ranked
-        other = f" against {number(self.value(BASELINE, 'rmse')[0], 2)}" if self.baseline else ""
-        return (
-            f"{self.protocol.where}, {name} removed {share(*gain)} of the squared error that the mean-effects baseline "
-            f"leaves (normalised R² {interval(*gain)}; {error}{other})." + ranked
+            told = [f"{METRICS[m].name} {interval(*self.value(self.best, m))}" for m in self.headlines if m in METRICS]
+            return f"{where}, {name} did best at telling sensitive from resistant pairs: {joined(told)}."
+        gain, low, high = self.value(self.best, "normalized_r2")
+        told = number(gain, 3) + (f", 95 % interval {number(low, 3)} to {number(high, 3)}" if np.isfinite(low) else "")
+        rmse = self.value(self.best, "rmse")[0]
+        error = f"RMSE {number(rmse, 2)} {self.unit}".strip() if np.isfinite(rmse) else ""
+        if not np.isfinite(gain):
+            first = f"{where}, {name} did best" + (f" ({error})" if error else "")
+        elif plots.is_naive(self.best) or gain <= 0 or low <= 0:
+            first = f"{where}, no model was clearly better than the naive mean-effects baseline ({error})"
+        else:
+            first = (
+                f"{where}, {name} removed {number(100 * gain, 1)} % of the squared error that the naive mean-effects "
+                f"baseline leaves (normalised R² {told}; {error}{self._naive('rmse', ' against ')})"
+            )
+        rank = self.value(self.best, "within_drug_pearson")
+        if not np.isfinite(rank[0]):
+            return first + "."
+        inner = [f"{number(rank[1], 2)} to {number(rank[2], 2)}"] if np.isfinite(rank[1]) else []
+        inner += [text] if (text := self._naive("within_drug_pearson", "mean effects ")) else []
+        return f"{first}, and ranked samples within a drug with r = {number(rank[0], 2)}" + (
+            f" ({'; '.join(inner)})." if inner else "."
         )
 
-    def _naive(self, metric: str) -> str:
-        if self.baseline is None or self.best == self.baseline:
-            return ""
-        return f"; mean effects reach {number(self.value(BASELINE, metric)[0], 2)}"
+    def _naive(self, metric: str, before: str) -> str:
+        value = self.value(BASELINE, metric)[0]
+        return before + number(value, 2) if self.best != self.baseline and np.isfinite(value) else ""
 
     def _against_assay(self) -> str:
         if self.is_classification:
             return ""
         table, skill = self.report.agreement, self.value(self.best, "within_drug_pearson")[0]
-        known = [r for r in table.itertuples() if np.isfinite(float(r.within_drug_pearson))] if len(table) else []
+        known = [r for r in table.to_dict("records") if np.isfinite(float(r["within_drug_pearson"]))]
         if not known or not np.isfinite(skill):
             return "How well two measurements of the same pairs agree is not known for these data."
         told, gaps = [], []
         for row in known:
-            gap = skill - float(row.within_drug_pearson)
-            gaps.append(gap)
-            side = "above" if gap >= 0 else "below"
-            told.append(f"{number(float(row.within_drug_pearson), 2)} ({row.comparison}: the model is {number(abs(gap), 2)} {side})")
-        text = f"Two measurements of the same pairs agree within a drug at r = {joined(told)}."
-        if max(gaps) > 0:
-            text += (
-                " Standing above such a figure does not mean better than the assay: trained and tested in one screen, "
-                "a model also learns that screen's own effects."
+            gaps.append(round(skill, 2) - round(float(row["within_drug_pearson"]), 2))
+            told.append(
+                f"r = {number(row['within_drug_pearson'], 2)} ({row['comparison']}; the model stands "
+                f"{number(abs(gaps[-1]), 2)} {'above' if gaps[-1] >= 0 else 'below'})"
             )
-        return text
+        text = f"Two measurements of the same pairs agree within a drug with {joined(told)}"
+        if max(gaps) < 0:
+            return text + "."
+        return (
+            f"{text}; standing above does not make a model better than the assay, because trained and tested in one "
+            "screen it also learns that screen's own effects."
+        )
 
     # ---- tables --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def winners(self) -> dict[str, set[str]]:
+        """Metric to the models that are best by it, as printed."""
+        out = {}
+        for metric in self.metrics:
+            sign = 1 if HIGHER_IS_BETTER.get(metric, True) else -1
+            shown = {m: sign * round(self.value(m, metric)[0], 3) for m in self.models}
+            most = max((v for v in shown.values() if np.isfinite(v)), default=float("nan"))
+            out[metric] = {m for m, v in shown.items() if v == most}
+        return out
 
     @cached_property
     def ladder_rows(self) -> list[dict[str, Any]]:
@@ -279,7 +303,7 @@ class Page:
                 "style": self.styles[m],
                 "key": Markup(self.styles[m].key),
                 "best": m == self.best,
-                "cells": [self.value(m, k) for k in self.metrics],
+                "cells": [(*self.value(m, k), m in self.winners[k]) for k in self.metrics],
             }
             for m in self.models
         ]
@@ -295,6 +319,11 @@ class Page:
 
     def grouped(self, by: str, model: str) -> pd.DataFrame:
         """Return one row a group, one column a metric (mean over folds), and ``n``; empty if nothing was grouped so."""
+        if (by, model) not in self._grouped:
+            self._grouped[by, model] = self._group(by, model)
+        return self._grouped[by, model]
+
+    def _group(self, by: str, model: str) -> pd.DataFrame:
         t = self.report.metrics
         t = t[((t["group_by"] == by) & (t["model"] == model)).to_numpy()]
         whole = t[(t["fold"].astype(str) == "all").to_numpy()]
@@ -349,11 +378,11 @@ class Page:
             ("n_samples", "samples", "samples tested", 0),
             ("n", "test pairs", "test pairs", 0),
             ("spread", spread, "standard deviation of the measured values", 2),
-            ("pearson", "Pearson r", METRICS["pearson"].meaning, 2),
-            ("spearman", "Spearman ρ", METRICS["spearman"].meaning, 2),
-            ("normalized_r2", "normalised R²", METRICS["normalized_r2"].meaning, 2),
+            ("pearson", METRICS["pearson"].name, METRICS["pearson"].meaning, 2),
+            ("spearman", METRICS["spearman"].name, METRICS["spearman"].meaning, 2),
+            ("normalized_r2", METRICS["normalized_r2"].name, METRICS["normalized_r2"].meaning, 2),
             ("rmse", rmse, METRICS["rmse"].meaning, 2),
-            ("baseline_rmse", "RMSE, mean effects", "the naive baseline's error", 2),
+            ("baseline_rmse", "RMSE, mean\u00a0effects", "the naive baseline's error", 2),
             *((m, METRICS[m].name, METRICS[m].meaning, 2) for m in CLASSIFICATION),
         ]
         return [c for c in offered if c[0] in table.columns and table[c[0]].notna().any()]
@@ -387,17 +416,16 @@ class Page:
 
     def ladder_plots(self) -> list[tuple[str, Markup]]:
         """Return (metric, SVG) for each headline metric: every model, then the agreement of two measurements."""
-        out = []
+        out, several = [], len(self.agreement_rows) > 1
         for metric in self.headlines:
             rows = [
                 plots.Row(self.styles[m].label, self.styles[m], *self.value(m, metric), self.fold_values(m, metric))
                 for m in self.models
             ]
-            if metric in AGREEMENT_METRICS:
-                rows += [
-                    plots.Row(f"assay: {r['name']}", AGREEMENT_STYLE, r["cells"][self.metrics.index(metric)])
-                    for r in self.agreement_rows
-                ]
+            rows += [
+                plots.Row(r["name"] if several else AGREEMENT_STYLE.label, AGREEMENT_STYLE, r["cells"][self.metrics.index(metric)])
+                for r in self.agreement_rows
+            ]
             anchor = self.value(BASELINE, metric)[0] if self.baseline else None
             title = METRICS[metric].name if metric in METRICS else metric
             title += f" [{self.unit}]" if metric in ("rmse", "mae") and self.unit else ""
@@ -459,8 +487,8 @@ class Page:
             errors.append((self.styles[model], (pairs["y_pred"] - pairs["y_true"]).to_numpy(float)))
         errors = [e for e in errors if len(e[1])]
         return [
-            (f"Predicted against measured, {name}. On the dashed line a prediction is exact. Most of the slope is the "
-             f"difference between drugs. Darker: more pairs, on a logarithmic scale up to {number(most)} a hexagon.", Markup(full)),
+            (f"Predicted against measured, {name}. On the dashed line a prediction is exact. "
+             f"Darker: more pairs, on a logarithmic scale up to {number(most)} a hexagon.", Markup(full)),
             ("The same pairs after the mean of each drug is taken away: what is left is what a profile can tell. The "
              "closer to the dashed line, the better; a flat cloud would be a model that ignores the sample.", Markup(centred)),
             (f"Residuals against predictions, {name}. The thick line is the running median, the thin ones 10 % and 90 %: "

@@ -30,27 +30,27 @@ class ProtocolWords:
 
 METRICS: Mapping[str, MetricWords] = {
     "normalized_r2": MetricWords(
-        "normalised R²",
+        "normalised\u00a0R²",
         "the share of the mean-effects baseline's squared error that the model removes: 0 is no better, 1 is perfect",
     ),
     "within_drug_pearson": MetricWords(
-        "within-drug r",
+        "within-drug\u00a0r",
         "Pearson correlation of predicted and measured values inside one drug, averaged over drugs: can the model rank "
         "samples? A constant prediction counts as 0",
     ),
     "rmse": MetricWords("RMSE", "root mean squared error, in the unit of the measure: the size of a typical miss"),
-    "pearson": MetricWords("Pearson r", "linear correlation of predicted and measured values over the pairs it is given for"),
+    "pearson": MetricWords("Pearson\u00a0r", "linear correlation of predicted and measured values over the pairs it is given for"),
     "r2": MetricWords("R²", "the share of all variance that is explained, differences between drugs included"),
     "mae": MetricWords("MAE", "mean absolute error, in the unit of the measure: less moved by a few large misses than RMSE"),
-    "spearman": MetricWords("Spearman ρ", "correlation of ranks: order only, no matter how far apart"),
-    "within_drug_spearman": MetricWords("within-drug ρ", "the same as within-drug r, on ranks"),
+    "spearman": MetricWords("Spearman\u00a0ρ", "correlation of ranks: order only, no matter how far apart"),
+    "within_drug_spearman": MetricWords("within-drug\u00a0ρ", "the same as within-drug r, on ranks"),
     "within_sample_pearson": MetricWords(
-        "within-sample r",
+        "within-sample\u00a0r",
         "Pearson correlation inside one sample, averaged over samples: can the model rank drugs? Knowing each drug's mean "
         "is nearly enough",
     ),
-    "roc_auc": MetricWords("ROC AUC", "the chance that a sensitive pair is scored above a resistant one; 0.5 is guessing"),
-    "pr_auc": MetricWords("PR AUC", "mean precision over all recalls; guessing gives the share of sensitive pairs"),
+    "roc_auc": MetricWords("ROC\u00a0AUC", "the chance that a sensitive pair is scored above a resistant one; 0.5 is guessing"),
+    "pr_auc": MetricWords("PR\u00a0AUC", "mean precision over all recalls; guessing gives the share of sensitive pairs"),
     "f1": MetricWords("F1", "harmonic mean of precision and recall"),
     "accuracy": MetricWords("accuracy", "share of pairs called right; high for anyone if one class is rare"),
     "balanced_accuracy": MetricWords("balanced accuracy", "mean of the shares called right in each class; 0.5 is guessing"),
@@ -132,14 +132,6 @@ def interval(value: float, low: float, high: float, digits: int = 2) -> str:
     if not (np.isfinite(low) and np.isfinite(high)):
         return number(value, digits)
     return f"{number(value, digits)} ({number(low, digits)} to {number(high, digits)})"
-
-
-def share(value: float, low: float, high: float) -> str:
-    """Return ``34 % (95 % interval 33 to 35 %)``."""
-    text = f"{number(100 * value, 1)} %"
-    if np.isfinite(low) and np.isfinite(high):
-        text += f" (95 % interval {number(100 * low, 1)} to {number(100 * high, 1)} %)"
-    return text
 
 
 def joined(parts: Sequence[str]) -> str:
