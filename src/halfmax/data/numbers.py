@@ -79,16 +79,22 @@ def parse_numbers(
         batch = columns[start : start + step]
         fast = None if commas.intersection(batch) else _all_at_once(data, batch)
         if fast is not None:
-            values[:, start : start + len(batch)] = fast
+            values[:, start : start + len(batch)] = _as(fast, dtype)
             n_missing[start : start + len(batch)] = np.isnan(fast).sum(axis=0)
             continue
         for place, column in enumerate(batch, start):
             one, wrong, texts = _one_column(data.column(column), comma=column in commas, booleans=booleans)
-            values[:, place] = one
+            values[:, place] = _as(one, dtype)
             n_bad[place] = len(wrong)
             n_missing[place] = int(np.isnan(one).sum()) - len(wrong)
             bad += [(int(row), place, texts[int(row)].as_py()) for row in wrong[: max(10 - len(bad), 0)]]
     return Numbers(values, n_missing, n_bad, tuple(bad))
+
+
+def _as(values: npt.NDArray[np.float64], dtype: type[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """Return values in a type; what is too large for it becomes infinite, which readers refuse."""
+    with np.errstate(over="ignore"):
+        return values.astype(dtype, copy=False)
 
 
 def _all_at_once(data: pa.Table, columns: Sequence[int]) -> npt.NDArray[np.float64] | None:

@@ -158,7 +158,7 @@ def read_table(
                 f"it has {table.data.num_rows:,} rows × {table.data.num_columns:,} columns; "
                 f"at most {max_cells:,} cells are read."
             )
-        table = _without_empty_rows(table, findings)
+        table = _without_empty_columns(_without_empty_rows(table, findings), findings)
         table = replace(table, decimal_columns=decimal_commas(table.data, table.columns, findings))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -265,3 +265,25 @@ def _without_empty_rows(table: Table, findings: Findings) -> Table:
     rows = [str(table.row_of(int(row))) for row in np.flatnonzero(empty)]
     findings.info("empty-rows", f"{len(rows)} empty rows are left out.", rows)
     return replace(table, data=table.data.filter(pa.array(~empty)))
+
+
+def _without_empty_columns(table: Table, findings: Findings) -> Table:
+    """Leave out columns with neither name nor value, as a delimiter at the end of every row makes them.
+
+    Raises
+    ------
+    DataError
+        If the rows end so, but not the header: then names and values may not belong together.
+    """
+    last = len(table.columns) - 1
+    unnamed = [i for i, name in enumerate(table.columns) if not name and i > 0 and not any(table.text(i))]
+    if any(finding.code == "row-names" for finding in findings.items) and not any(table.text(last)):
+        raise DataError(
+            "its rows have one cell more than the header has names, and the last cell is always empty, so it is not "
+            f"clear to which values {examples(table.columns[-1:])} belongs; remove the delimiter at the row ends."
+        )
+    if not unnamed:
+        return table
+    keep = [i for i in range(len(table.columns)) if i not in unnamed]
+    data = table.data.select(keep).rename_columns([str(i) for i in range(len(keep))])
+    return replace(table, columns=tuple(table.columns[i] for i in keep), data=data)

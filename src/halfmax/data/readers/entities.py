@@ -120,28 +120,28 @@ def drugs_table(
     return frame, findings
 
 
-def _checked_smiles(column: pd.Series, findings: Findings) -> list[str | None]:
+def _checked_smiles(column: pd.Series, findings: Findings) -> pd.Series:
     """Return canonical SMILES of the largest fragments; the check lives with the drug features, a later room."""
     check: Callable[[str], str] = import_module("halfmax.features.drugs").check_smiles
+    known = column[column.notna()]  # pandas 3 makes NaN of None
     checked: dict[str, str] = {}
     wrong: list[str] = []
-    for drug, text in column.items():
-        if text is None or text in checked:
+    for drug, text in known.items():
+        if text in checked:
             continue
         try:
             checked[text] = check(text)
         except DataError as error:
             wrong.append(f"{drug}: {error}")
     if wrong:
-        raise DataError(
-            f"{len(wrong)} drugs have no valid SMILES: {' | '.join(wrong[:3])} Correct them or leave them empty."
-        )
-    if empty := [str(drug) for drug, text in column.items() if text is None]:
+        shown = " | ".join(wrong[:3])
+        raise DataError(f"{len(wrong)} drugs have no valid SMILES: {shown} Correct them or leave them empty.")
+    if empty := [str(drug) for drug in column.index[column.isna()]]:
         findings.mended("no-structure", f"{len(empty)} drugs have no SMILES; their structure counts as unknown.", empty)
-    if salts := [str(drug) for drug, text in column.items() if text and "." in text]:
+    if salts := [str(drug) for drug, text in known.items() if "." in text]:
         message = f"{len(salts)} SMILES have several parts (salts, solvents); the largest is kept."
         findings.info("salts", message, salts)
-    return [None if text is None else checked[text] for text in column]
+    return column.map(checked, na_action="ignore")
 
 
 def _one_row_a_drug(frame: pd.DataFrame, findings: Findings) -> pd.DataFrame:
