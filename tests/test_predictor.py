@@ -51,7 +51,7 @@ def test_ranking_is_by_difference_to_the_drugs_mean(fitted):
     table, _ = fitted.predict_samples({"expression": expression(1)})
     assert table["rank"].tolist() == list(range(1, 7))
     assert table["difference"].is_monotonic_increasing
-    assert table["difference"] == pytest.approx(table["prediction"] - table["drug_mean"])
+    assert table["difference"].to_numpy() == pytest.approx((table["prediction"] - table["drug_mean"]).to_numpy())
     assert table["percentile"].between(0, 100).all()
 
 

@@ -71,6 +71,7 @@ def run(
     Without options: GDSC2 ln IC50, unseen cell lines, five folds.
     """
     from halfmax.config import load_config
+    from halfmax.run import load_data
     from halfmax.run import run as run_all
 
     options: dict[str, object] = {
@@ -84,8 +85,10 @@ def run(
         options["data__folder" if Path(data).is_dir() else "data__name"] = data
     checked = load_config(config, set_ or (), **options)
     folder = out or Path("runs") / checked.name
+    with _download() as fetching:
+        dataset = load_data(checked, on_download=fetching)
     with _progress(f"{checked.split.protocol} · {checked.data.name}") as show:
-        report, _ = run_all(checked, folder, on_progress=show)
+        report, _ = run_all(checked, folder, dataset=dataset, on_progress=show)
     _print_ladder(report)
     console.print(f"report     {folder / 'report.html'}\npredictor  {folder / 'predictor'}", markup=False)
     console.print(RESEARCH_USE, style="dim")
@@ -183,17 +186,17 @@ def _progress(title: str) -> Iterator[Callable[[Where], None]]:
 
 
 @contextmanager
-def _download() -> Iterator[Callable[[int, int | None], None]]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+def _download() -> Iterator[Callable[[str, int, int], None]]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console) as bars:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
 
-        def show(name: str, done: int, total: int | None) -> None:
+        def show(name: str, done: int, total: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done, total=total)  # type: ignore[arg-type]
+            bars.update(tasks[name], completed=done, total=total)
 
         yield show
 

@@ -17,6 +17,9 @@ import pandas as pd
 
 from halfmax.config import RunConfig
 from halfmax.data.dataset import Dropped, ResponseDataset
+from halfmax.data.readers import embedded
+from halfmax.data.readers.embedded import OnDownload
+from halfmax.data.readers.table import read_dataset
 from halfmax.data.storage import atomic_file
 from halfmax.data.tables import read_frame
 from halfmax.errors import DataError, examples
@@ -42,20 +45,16 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def load_data(config: RunConfig) -> ResponseDataset:
+def load_data(config: RunConfig, *, on_download: OnDownload | None = None) -> ResponseDataset:
     """Return the dataset that the configuration names: embedded, a folder, or tables."""
     data = config.data
     if data.folder is not None:
         return ResponseDataset.load(data.folder)
     if data.response is not None:
-        from halfmax.data.readers.table import read_dataset
-
         tables = data.model_dump(include={"response", "expression", "mutation", "copy_number", "samples", "drugs"})
         tables |= data.model_dump(include={"proteomics", "metabolomics", "methylation"})
         return read_dataset(**tables, name=data.response.stem, measure=data.measure, unit=data.unit)
-    from halfmax.data.readers.embedded import load
-
-    return load(data.name, data.measure)
+    return embedded.load(data.name, data.measure, progress=on_download)
 
 
 def prepare(config: RunConfig, dataset: ResponseDataset) -> Prepared:
@@ -85,11 +84,15 @@ def prepare(config: RunConfig, dataset: ResponseDataset) -> Prepared:
 
 
 def run(
-    config: RunConfig, folder: Path, *, on_progress: Callable[[Progress], None] | None = None
+    config: RunConfig,
+    folder: Path,
+    *,
+    dataset: ResponseDataset | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Report, Results]:
-    """Do everything the configuration says and write it to `folder`."""
+    """Do everything the configuration says and write it to `folder`; `dataset` spares loading it again."""
     started, clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.perf_counter()
-    prepared = prepare(config, load_data(config))
+    prepared = prepare(config, dataset if dataset is not None else load_data(config))
     results = cross_validate(
         prepared.dataset,
         prepared.splits,
@@ -185,15 +188,15 @@ def _describe(dataset: ResponseDataset) -> dict[str, Any]:
 
 
 def _agreement(config: RunConfig, dataset: ResponseDataset) -> pd.DataFrame:
-    """Agreement with the other embedded screen, where there is one with the same measure."""
+    """Agreement of repeated measurements within the embedded screen, and with the other one."""
     other = {"gdsc2-demo": "gdsc1-demo", "gdsc1-demo": "gdsc2-demo"}.get(dataset.name)
     rows = []
     if other is not None and config.task.kind == "regression":
-        from halfmax.data.readers.embedded import load_response
-
-        rows.append(
-            assay_agreement(dataset.response, load_response(other, dataset.measure.name), f"{dataset.name} and {other}")
-        )
+        name, measure = dataset.name, dataset.measure.name
+        rows = [
+            assay_agreement(*embedded.load_replicates(name, measure), f"{name}: measured twice"),
+            assay_agreement(dataset.response, embedded.load_response(other, measure), f"{name} and {other}"),
+        ]
     columns = ["comparison", "n_pairs", "n_drugs", "pearson", "within_drug_pearson", "rmse"]
     return pd.DataFrame(rows, columns=columns)
 
