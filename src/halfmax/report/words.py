@@ -39,21 +39,31 @@ METRICS: Mapping[str, MetricWords] = {
         "samples? A constant prediction counts as 0",
     ),
     "rmse": MetricWords("RMSE", "root mean squared error, in the unit of the measure: the size of a typical miss"),
-    "pearson": MetricWords("Pearson\u00a0r", "linear correlation of predicted and measured values over the pairs it is given for"),
+    "pearson": MetricWords(
+        "Pearson\u00a0r", "linear correlation of predicted and measured values over the pairs it is given for"
+    ),
     "r2": MetricWords("R²", "the share of all variance that is explained, differences between drugs included"),
-    "mae": MetricWords("MAE", "mean absolute error, in the unit of the measure: less moved by a few large misses than RMSE"),
+    "mae": MetricWords(
+        "MAE", "mean absolute error, in the unit of the measure: less moved by a few large misses than RMSE"
+    ),
     "spearman": MetricWords("Spearman\u00a0ρ", "correlation of ranks: order only, no matter how far apart"),
     "within_drug_spearman": MetricWords("within-drug\u00a0ρ", "the same as within-drug r, on ranks"),
     "within_sample_pearson": MetricWords(
         "within-sample\u00a0r",
-        "Pearson correlation inside one sample, averaged over samples: can the model rank drugs? Knowing each drug's mean "
-        "is nearly enough",
+        "Pearson correlation inside one sample, averaged over samples: can the model rank drugs? Knowing each drug's "
+        "mean is nearly enough",
     ),
-    "roc_auc": MetricWords("ROC\u00a0AUC", "the chance that a sensitive pair is scored above a resistant one; 0.5 is guessing"),
-    "pr_auc": MetricWords("PR\u00a0AUC", "mean precision over all recalls; guessing gives the share of sensitive pairs"),
+    "roc_auc": MetricWords(
+        "ROC\u00a0AUC", "the chance that a sensitive pair is scored above a resistant one; 0.5 is guessing"
+    ),
+    "pr_auc": MetricWords(
+        "PR\u00a0AUC", "mean precision over all recalls; guessing gives the share of sensitive pairs"
+    ),
     "f1": MetricWords("F1", "harmonic mean of precision and recall"),
     "accuracy": MetricWords("accuracy", "share of pairs called right; high for anyone if one class is rare"),
-    "balanced_accuracy": MetricWords("balanced accuracy", "mean of the shares called right in each class; 0.5 is guessing"),
+    "balanced_accuracy": MetricWords(
+        "balanced accuracy", "mean of the shares called right in each class; 0.5 is guessing"
+    ),
     "precision": MetricWords("precision", "share of pairs called sensitive that are"),
     "recall": MetricWords("recall", "share of sensitive pairs that are called so"),
 }
@@ -65,6 +75,15 @@ CLASSIFICATION = ("roc_auc", "pr_auc", "f1", "balanced_accuracy", "accuracy", "p
 HEADLINES = ("normalized_r2", "within_drug_pearson", "rmse", "roc_auc", "pr_auc", "f1")
 HIGHER_IS_BETTER: Mapping[str, bool] = {"rmse": False, "mae": False}
 AGREEMENT_METRICS = ("pearson", "within_drug_pearson", "rmse")
+FIT_CAPTIONS = (
+    "Predicted against measured, {model}. On the dashed line a prediction is exact. Darker: more pairs, on a "
+    "logarithmic scale up to {most} a hexagon.",
+    "The same pairs after the mean of each drug is taken away: what is left is what a profile can tell. The closer to "
+    "the dashed line, the better; a flat cloud would be a model that ignores the sample.",
+    "Residuals against predictions, {model}. The thick line is the running median, the thin ones 10 % and 90 %: a "
+    "median off zero is bias, a widening band is error that grows with the value.",
+    "Distribution of residuals: the narrower, the better; zero is no error.",
+)
 _PROTOCOLS: Mapping[str, ProtocolWords] = {
     "LPO": ProtocolWords(
         "leave pairs out (LPO)",
@@ -115,7 +134,7 @@ def measure_words(measure: object) -> tuple[str, str]:
 
 
 def number(value: object, digits: int | None = None) -> str:
-    """Return a number for reading: thousands grouped from 10,000 on, a true minus sign, a dash for what is not known."""
+    """Return a number for reading: grouped from 10,000 on, a true minus sign, a dash for what is not known."""
     if value is None or isinstance(value, str | bool):
         return "–" if value is None else str(value)
     x = float(value)  # type: ignore[arg-type]

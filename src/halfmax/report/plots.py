@@ -2,75 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import threading
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from halfmax.report.canvas import STAND_IN, Style, figure_of, svg_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = npt.NDArray[np.float64]
-
-#: CSS variable of the page to the colour that matplotlib draws in its place. A variable follows light, dark and print.
-_STAND_IN: Mapping[str, str] = {
-    name: f"#0a0b{i:02x}"
-    for i, name in enumerate(("ink", "muted", "grid", "card", "base", "m1", "m2", "m3", "m4", "m5", "m6"), start=1)
-}
-_VARIABLE = {stand_in: name for name, stand_in in _STAND_IN.items()}
-_COLOURS = ("m1", "m2", "m3", "m4", "m5", "m6")
-_MARKERS = "osD^vPXp"
-#: Marker to its outline in a box of 12 × 12, for keys beside text.
-_OUTLINE: Mapping[str, str] = {
-    "o": "M6 1.5a4.5 4.5 0 1 0 .01 0z",
-    "s": "M2 2h8v8h-8z",
-    "D": "M6 .8l5.2 5.2-5.2 5.2-5.2-5.2z",
-    "^": "M6 1l5 9.5h-10z",
-    "v": "M6 11l5-9.5h-10z",
-    "P": "M4.2 1h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z",
-    "X": "M3 .8l3 3 3-3 2.2 2.2-3 3 3 3-2.2 2.2-3-3-3 3-2.2-2.2 3-3-3-3z",
-    "p": "M6 1l5 3.8-1.9 5.9h-6.2l-1.9-5.9z",
-}
-_CAPITALS = {"mlp": "MLP", "cnn": "CNN", "lightgbm": "LightGBM", "xgboost": "XGBoost", "pca": "PCA"}
-_RC = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 11.5,
-    "text.parse_math": False,
-    "axes.unicode_minus": True,
-    "axes.titlesize": 11,
-    "axes.labelsize": 11.5,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11.5,
-}
-_LOCK = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a model looks in every plot and table: a colour of the page, and a marker so that colour is never alone."""
-
-    label: str
-    colour: str
-    marker: str
-    hollow: bool
-
-    @property
-    def key(self) -> str:
-        """The marker as SVG, to stand beside the name."""
-        fill = "none" if self.hollow else f"var(--{self.colour})"
-        return (
-            f'<svg class="key" viewBox="0 0 12 12" width="12" height="12" aria-hidden="true"><path d="{_OUTLINE[self.marker]}" '
-            f'style="fill:{fill};stroke:var(--{self.colour});stroke-width:1.4"/></svg>'
-        )
 
 
 @dataclass(frozen=True)
@@ -94,77 +39,55 @@ class Curve:
     valid: Array = field(default_factory=lambda: np.empty(0))
 
 
-def styles_of(models: Sequence[str]) -> dict[str, Style]:
-    """Give every model one look: naive ones grey and hollow, the others a colour-blind-safe colour each."""
-    out, n_naive, n_other = {}, 0, 0
-    for model in models:
-        if is_naive(model):
-            out[model] = Style(words(model), "base", _MARKERS[n_naive % len(_MARKERS)], hollow=True)
-            n_naive += 1
-        else:
-            marker = _MARKERS[(n_other + n_other // len(_COLOURS)) % len(_MARKERS)]
-            out[model] = Style(words(model), _COLOURS[n_other % len(_COLOURS)], marker, hollow=False)
-            n_other += 1
-    return out
-
-
-def is_naive(model: str) -> bool:
-    """Whether a model sees no profile and no structure: means, mean effects, and identity-only factors."""
-    return model.endswith(("mean", "mean_effects")) or "identity" in model or "factori" in model
-
-
-def words(name: str) -> str:
-    """Return a registered name as words, with the capitals that are usual."""
-    return " ".join(_CAPITALS.get(word, word) for word in name.split("_"))
-
-
 def ladder(name: str, rows: Sequence[Row], title: str, *, higher_is_better: bool, anchor: float | None = None) -> str:
     """Dot and interval a row, top to bottom in the order given; small dots are folds.
 
     Rows far on the worse side of `anchor` (the naive baseline) are shown as an arrow at the edge, with their value.
     """
-    with _figure(340, 60 + 26 * len(rows)) as (figure, ax):
+    with figure_of(340, 60 + 26 * len(rows)) as (figure, ax):
         low, high = _limits(rows, higher_is_better=higher_is_better, anchor=anchor)
         ax.set_xlim(low, high)
         ax.set_ylim(len(rows) - 0.4, -0.6)
         if anchor is not None and np.isfinite(anchor):
-            ax.axvline(anchor, color=_STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
+            ax.axvline(anchor, color=STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
         for y, row in enumerate(rows):
             _ladder_row(ax, y, row, low, high)
         ax.set_yticks(range(len(rows)), [_short(r.label, 22) for r in rows])
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel(f"{title}   {'better →' if higher_is_better else '← better'}")
-        ax.grid(axis="x", color=_STAND_IN["grid"], lw=0.8)
-        return _svg(figure, name)
+        ax.grid(axis="x", color=STAND_IN["grid"], lw=0.8)
+        return svg_of(figure, name)
 
 
 def strips(name: str, groups: Sequence[tuple[Style, Array]], title: str) -> str:
     """One strip a model: every drug a dot, the bar from the lower to the upper quartile, the tick at the median."""
     rng = np.random.default_rng(0)
-    with _figure(440, 64 + 44 * len(groups)) as (figure, ax):
+    with figure_of(440, 64 + 44 * len(groups)) as (figure, ax):
         for y, (style, values) in enumerate(groups):
-            colour = _STAND_IN[style.colour]
+            colour = STAND_IN[style.colour]
             jitter = rng.uniform(-0.3, 0.3, len(values))
             ax.scatter(values, y + jitter, s=9, color=colour, alpha=0.45, linewidths=0)
             q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
-            ax.plot([q1, q3], [y, y], color=_STAND_IN["card"], lw=8, solid_capstyle="butt", zorder=3)
+            ax.plot([q1, q3], [y, y], color=STAND_IN["card"], lw=8, solid_capstyle="butt", zorder=3)
             ax.plot([q1, q3], [y, y], color=colour, lw=5, solid_capstyle="butt", zorder=4)
-            ax.plot([median, median], [y - 0.22, y + 0.22], color=_STAND_IN["ink"], lw=2, zorder=5)
-            ax.text(1.01, y, f"{_number(median)}", transform=ax.get_yaxis_transform(), va="center", color=_STAND_IN["ink"])
-        ax.axvline(0, color=_STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
+            ax.plot([median, median], [y - 0.22, y + 0.22], color=STAND_IN["ink"], lw=2, zorder=5)
+            ax.text(
+                1.01, y, f"{_number(median)}", transform=ax.get_yaxis_transform(), va="center", color=STAND_IN["ink"]
+            )
+        ax.axvline(0, color=STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
         ax.set_ylim(len(groups) - 0.5, -0.5)
         ax.set_yticks(range(len(groups)), [_short(s.label, 24) for s, _ in groups])
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel(title)
-        ax.grid(axis="x", color=_STAND_IN["grid"], lw=0.8)
-        return _svg(figure, name)
+        ax.grid(axis="x", color=STAND_IN["grid"], lw=0.8)
+        return svg_of(figure, name)
 
 
 def scatter(name: str, x: Array, y: Array, labels: Sequence[str], style: Style, axes: tuple[str, str]) -> str:
     """One dot a drug; the names of the highest and lowest are written beside theirs."""
-    with _figure(440, 330) as (figure, ax):
-        ax.scatter(x, y, s=18, marker=style.marker, color=_STAND_IN[style.colour], alpha=0.6, linewidths=0)
-        ax.axhline(0, color=_STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
+    with figure_of(440, 330) as (figure, ax):
+        ax.scatter(x, y, s=18, marker=style.marker, color=STAND_IN[style.colour], alpha=0.6, linewidths=0)
+        ax.axhline(0, color=STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
         order = np.argsort(y)
         taken: list[tuple[float, float]] = []
         span_x, span_y = max(float(np.ptp(x)), 1e-9), max(float(np.ptp(y)), 1e-9)
@@ -176,33 +99,35 @@ def scatter(name: str, x: Array, y: Array, labels: Sequence[str], style: Style, 
             right = x[i] > x.min() + 0.6 * span_x
             ax.annotate(
                 _short(labels[i], 20), (x[i], y[i]), xytext=(-6 if right else 6, 0), textcoords="offset points",
-                ha="right" if right else "left", va="center", fontsize=9.5, color=_STAND_IN["ink"],
+                ha="right" if right else "left", va="center", fontsize=9.5, color=STAND_IN["ink"],
             )  # fmt: skip
         ax.margins(x=0.06, y=0.07)
         ax.set_xlabel(axes[0])
         ax.set_ylabel(axes[1])
-        ax.grid(color=_STAND_IN["grid"], lw=0.8)
-        return _svg(figure, name)
+        ax.grid(color=STAND_IN["grid"], lw=0.8)
+        return svg_of(figure, name)
 
 
-def dumbbells(name: str, labels: Sequence[str], before: Array, after: Array, styles: tuple[Style, Style], title: str) -> str:
+def dumbbells(
+    name: str, labels: Sequence[str], before: Array, after: Array, styles: tuple[Style, Style], title: str
+) -> str:
     """Two dots a row joined by a line: what the line spans is what the second model gains over the first."""
-    with _figure(440, 84 + 21 * len(labels)) as (figure, ax):
+    with figure_of(440, 84 + 21 * len(labels)) as (figure, ax):
         rows = np.arange(len(labels))
-        ax.hlines(rows, before, after, color=_STAND_IN[styles[1].colour], lw=2, alpha=0.55, zorder=2)
+        ax.hlines(rows, before, after, color=STAND_IN[styles[1].colour], lw=2, alpha=0.55, zorder=2)
         for values, style in zip((before, after), styles, strict=True):
-            face = _STAND_IN["card"] if style.hollow else _STAND_IN[style.colour]
+            face = STAND_IN["card"] if style.hollow else STAND_IN[style.colour]
             ax.scatter(
-                values, rows, s=40, marker=style.marker, facecolor=face, edgecolor=_STAND_IN[style.colour],
+                values, rows, s=40, marker=style.marker, facecolor=face, edgecolor=STAND_IN[style.colour],
                 linewidths=1.5, zorder=3, label=style.label,
             )  # fmt: skip
         ax.set_ylim(len(labels) - 0.4, -0.6)
         ax.set_yticks(rows, [_short(label, 34) for label in labels])
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel(title)
-        ax.grid(axis="x", color=_STAND_IN["grid"], lw=0.8)
+        ax.grid(axis="x", color=STAND_IN["grid"], lw=0.8)
         _legend(figure, ax)
-        return _svg(figure, name)
+        return svg_of(figure, name)
 
 
 def density(name: str, x: Array, y: Array, colour: str, axes: tuple[str, str], *, line: str) -> tuple[str, int]:
@@ -210,17 +135,17 @@ def density(name: str, x: Array, y: Array, colour: str, axes: tuple[str, str], *
 
     `line` is ``diagonal`` (1:1, equal axes) or ``zero`` (no error, with the running median and 10–90 % band).
     """
-    with _figure(430, 380) as (figure, ax):
+    with figure_of(430, 380) as (figure, ax):
         extent = _extent(x, y, equal=line == "diagonal")
         cells = ax.hexbin(x, y, gridsize=50, extent=extent, mincnt=1, linewidths=0)
         counts = np.asarray(cells.get_array(), dtype=np.float64)
         most = int(counts.max(initial=1))
         shade = 0.1 + 0.9 * np.log(counts) / np.log(most) if most > 1 else np.ones(len(counts))
-        red, green, blue = (int(_STAND_IN[colour][k : k + 2], 16) / 255 for k in (1, 3, 5))
+        red, green, blue = (int(STAND_IN[colour][k : k + 2], 16) / 255 for k in (1, 3, 5))
         cells.set_array(None)
         cells.set_facecolor([(red, green, blue, float(a)) for a in shade])
         cells.set_edgecolor("none")
-        ink = {"color": _STAND_IN["ink"], "zorder": 4}
+        ink: dict[str, Any] = {"color": STAND_IN["ink"], "zorder": 4}
         if line == "diagonal":
             ax.plot(extent[:2], extent[2:], lw=1.1, ls=(0, (4, 3)), **ink)
         else:
@@ -230,77 +155,82 @@ def density(name: str, x: Array, y: Array, colour: str, axes: tuple[str, str], *
         ax.set_ylim(*extent[2:])
         ax.set_xlabel(axes[0])
         ax.set_ylabel(axes[1])
-        return _svg(figure, name), most
+        return svg_of(figure, name), most
 
 
 def histograms(name: str, groups: Sequence[tuple[Style, Array]], title: str) -> str:
     """Outlines of distributions over common bins; each ends in a marker at its peak."""
-    with _figure(430, 380) as (figure, ax):
+    with figure_of(430, 380) as (figure, ax):
         both = np.concatenate([v for _, v in groups])
-        edges = np.linspace(*np.quantile(both, [0.002, 0.998]), 61)
+        edges = np.linspace(np.quantile(both, 0.002), np.quantile(both, 0.998) + 1e-9, 61)
         middle = (edges[:-1] + edges[1:]) / 2
         for style, values in groups:
             share = 100 * np.histogram(values, edges)[0] / len(values)
-            colour, peak = _STAND_IN[style.colour], int(share.argmax())
+            colour, peak = STAND_IN[style.colour], int(share.argmax())
             ax.stairs(share, edges, color=colour, lw=1.7, ls="--" if style.hollow else "-")
             ax.plot(
                 middle[peak], share[peak], marker=style.marker, color=colour, ms=7, ls="none",
-                mfc=_STAND_IN["card"] if style.hollow else colour, label=style.label,
+                mfc=STAND_IN["card"] if style.hollow else colour, label=style.label,
             )  # fmt: skip
-        ax.axvline(0, color=_STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
+        ax.axvline(0, color=STAND_IN["muted"], lw=1, ls=(0, (3, 3)), zorder=1)
         ax.set_ylim(bottom=0)
         ax.set_xlabel(title)
         ax.set_ylabel("share of test pairs [%]")
         _legend(figure, ax)
-        return _svg(figure, name)
+        return svg_of(figure, name)
 
 
 def learning(name: str, curves: Sequence[Curve], style: Style) -> str:
     """Training (dashed) and validation loss (solid) of every fold and member; the dot is the least validation loss."""
-    with _figure(430, 330) as (figure, ax):
+    with figure_of(430, 330) as (figure, ax):
         thin = 1.4 if len(curves) <= 5 else 0.9
         for i, curve in enumerate(curves):
             ax.plot(
-                curve.epoch, curve.train, color=_STAND_IN["base"], lw=thin, ls=(0, (4, 2)), label="_" if i else "training"
+                curve.epoch,
+                curve.train,
+                color=STAND_IN["base"],
+                lw=thin,
+                ls=(0, (4, 2)),
+                label="_" if i else "training",
             )
             if np.isfinite(curve.valid).any():
-                colour, best = _STAND_IN[style.colour], int(np.nanargmin(curve.valid))
+                colour, best = STAND_IN[style.colour], int(np.nanargmin(curve.valid))
                 ax.plot(curve.epoch, curve.valid, color=colour, lw=thin, label="_" if i else "validation")
                 ax.plot(curve.epoch[best], curve.valid[best], marker=style.marker, color=colour, ms=4.5)
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss")
-        ax.grid(color=_STAND_IN["grid"], lw=0.8)
+        ax.grid(color=STAND_IN["grid"], lw=0.8)
         _legend(figure, ax)
-        return _svg(figure, name)
+        return svg_of(figure, name)
 
 
 def steps(
     name: str, lines: Sequence[tuple[Style, Array, Array]], axes: tuple[str, str], *, chance: tuple[float, float]
 ) -> str:
     """Curves in the unit square (ROC, precision–recall), with the line that guessing would give."""
-    with _figure(430, 400) as (figure, ax):
-        ax.plot([0, 1], chance, color=_STAND_IN["muted"], lw=1, ls=(0, (3, 3)), label="guessing")
+    with figure_of(430, 400) as (figure, ax):
+        ax.plot([0, 1], chance, color=STAND_IN["muted"], lw=1, ls=(0, (3, 3)), label="guessing")
         for style, x, y in lines:
-            colour = _STAND_IN[style.colour]
+            colour = STAND_IN[style.colour]
             middle = len(x) // 2
             ax.plot(
                 x, y, color=colour, lw=1.7, ls="--" if style.hollow else "-", marker=style.marker, markevery=[middle],
-                mfc=_STAND_IN["card"] if style.hollow else colour, label=style.label,
+                mfc=STAND_IN["card"] if style.hollow else colour, label=style.label,
             )  # fmt: skip
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 1.01)
         ax.set_xlabel(axes[0])
         ax.set_ylabel(axes[1])
-        ax.grid(color=_STAND_IN["grid"], lw=0.8)
+        ax.grid(color=STAND_IN["grid"], lw=0.8)
         _legend(figure, ax)
-        return _svg(figure, name)
+        return svg_of(figure, name)
 
 
 def _ladder_row(ax: Axes, y: int, row: Row, low: float, high: float) -> None:
-    colour = _STAND_IN[row.style.colour]
-    face = _STAND_IN["card"] if row.style.hollow else colour
+    colour = STAND_IN[row.style.colour]
+    face = STAND_IN["card"] if row.style.hollow else colour
     text = _number(row.value)
-    ax.text(1.01, y, text, transform=ax.get_yaxis_transform(), va="center", color=_STAND_IN["ink"], fontsize=10.5)
+    ax.text(1.01, y, text, transform=ax.get_yaxis_transform(), va="center", color=STAND_IN["ink"], fontsize=10.5)
     if not np.isfinite(row.value):
         return
     if not low <= row.value <= high:
@@ -311,7 +241,9 @@ def _ladder_row(ax: Axes, y: int, row: Row, low: float, high: float) -> None:
     ax.scatter(row.points, [y + 0.27] * len(row.points), s=7, color=colour, alpha=0.6, linewidths=0, zorder=2)
     if np.isfinite(row.low) and np.isfinite(row.high):
         ax.plot([row.low, row.high], [y, y], color=colour, lw=2.4, solid_capstyle="butt", zorder=3)
-    ax.scatter([row.value], [y], s=44, marker=row.style.marker, facecolor=face, edgecolor=colour, linewidths=1.5, zorder=4)
+    ax.scatter(
+        [row.value], [y], s=44, marker=row.style.marker, facecolor=face, edgecolor=colour, linewidths=1.5, zorder=4
+    )
 
 
 def _limits(rows: Sequence[Row], *, higher_is_better: bool, anchor: float | None) -> tuple[float, float]:
@@ -346,7 +278,7 @@ def _running(ax: Axes, x: Array, y: Array) -> None:
     parts = np.array_split(np.argsort(x, kind="stable"), 20)
     middle = [float(np.median(x[p])) for p in parts]
     for quantile, width in ((0.1, 1.0), (0.5, 2.0), (0.9, 1.0)):
-        ax.plot(middle, [float(np.quantile(y[p], quantile)) for p in parts], color=_STAND_IN["ink"], lw=width, zorder=5)
+        ax.plot(middle, [float(np.quantile(y[p], quantile)) for p in parts], color=STAND_IN["ink"], lw=width, zorder=5)
 
 
 def _legend(figure: Figure, ax: Axes) -> None:
@@ -356,7 +288,7 @@ def _legend(figure: Figure, ax: Axes) -> None:
         columns = 2 if sum(map(len, labels)) > 30 else len(labels)
         legend = figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False, fontsize=10.5)
         for text in legend.get_texts():
-            text.set_color(_STAND_IN["ink"])
+            text.set_color(STAND_IN["ink"])
 
 
 def _short(text: str, n: int) -> str:
@@ -366,45 +298,3 @@ def _short(text: str, n: int) -> str:
 
 def _number(value: float) -> str:
     return "–" if not np.isfinite(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
-
-
-@contextmanager
-def _figure(width: int, height: int) -> Iterator[tuple[Figure, Axes]]:
-    """Yield a figure of `width` × `height` CSS pixels and its axes; settings hold inside only, one thread at a time."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with _LOCK, mpl.rc_context(_RC), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
-        figure.patch.set_visible(False)
-        ax = figure.add_subplot()
-        ax.patch.set_visible(False)
-        ax.set_axisbelow(True)
-        for side, spine in ax.spines.items():
-            spine.set_visible(side in ("bottom", "left"))
-            spine.set_color(_STAND_IN["grid"])
-        ax.tick_params(color=_STAND_IN["grid"], labelcolor=_STAND_IN["ink"])
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.label.set_color(_STAND_IN["muted"])
-        yield figure, ax
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """Return the figure as an SVG element whose ids start with `name` and whose colours are CSS variables."""
-    import matplotlib as mpl
-
-    mpl.rcParams["svg.hashsalt"] = name
-    buffer = StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<(metadata|style).*?</\1>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
-    return re.sub(r"<[^>]+>", lambda tag: _retag(tag[0], name), text).strip()
-
-
-def _retag(tag: str, name: str) -> str:
-    """Rewrite ids, colours, sizes and decimals inside one tag; the text between tags is nobody's to change."""
-    tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", tag)
-    tag = re.sub(r"#0a0b[0-9a-f]{2}", lambda m: f"var(--{_VARIABLE[m[0]]})", tag)
-    tag = re.sub(r"(\d\.\d{2})\d+", r"\1", tag)
-    return re.sub(r'((?:width|height)="[\d.]+)pt"', r'\1"', tag) if tag.startswith("<svg") else tag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,31 +14,27 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from halfmax import plots
 from halfmax.config import to_toml
-from halfmax.report_words import (
+from halfmax.report import canvas, plots
+from halfmax.report.numbers import BASELINE, Array, Numbers
+from halfmax.report.words import (
     AGREEMENT_METRICS,
     CLASSIFICATION,
-    HEADLINES,
+    FIT_CAPTIONS,
     HIGHER_IS_BETTER,
     METRICS,
-    REGRESSION,
     facts,
     interval,
     joined,
-    measure_words,
     number,
-    protocol_of,
 )
 
 if TYPE_CHECKING:
-    from halfmax.report import Report
+    from halfmax.report.report import Report
 
-Array = npt.NDArray[np.float64]
-BASELINE = "mean_effects"
-#: Most models that get learning curves and lines of their own, most drugs that get a dot.
+#: Most models that get learning curves.
 MOST_CURVES = 4
-AGREEMENT_STYLE = plots.Style("two measurements", "ink", "D", hollow=True)
+AGREEMENT_STYLE = canvas.Style("two measurements", "ink", "D", hollow=True)
 
 
 def render(report: Report) -> str:
@@ -55,105 +51,12 @@ def render(report: Report) -> str:
     )
 
 
-class Page:
-    """Everything the template asks for, from the tables of one report."""
+class Page(Numbers):
+    """Everything the template asks for."""
 
-    def __init__(self, report: Report) -> None:
-        self.report = report
-        present = set(report.metrics["model"])
-        order = [m for m in report.ladder if m in present]
-        self.models: list[str] = order + [m for m in dict.fromkeys(report.metrics["model"]) if m not in order]
-        self.styles = plots.styles_of(self.models)
-        self.folds = sorted(set(report.metrics["fold"].astype(str)) - {"all"}, key=lambda f: (len(f), f))
-        self.measure, self.unit = (w.replace(" ", "\u00a0") for w in measure_words(report.dataset.get("measure")))
-        self.label = f"{self.measure} [{self.unit}]" if self.unit else self.measure
-        self.protocol = protocol_of(report.config)
-        self._grouped: dict[tuple[str, str], pd.DataFrame] = {}
-        self.words, self.agreement_metrics = METRICS, AGREEMENT_METRICS
-        self.agreement_key = Markup(AGREEMENT_STYLE.key)
-
-    # ---- numbers -------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def overall(self) -> dict[tuple[str, str], tuple[float, float, float]]:
-        """(model, metric) to value, low, high: the row of all folds, or the mean over folds where there is none."""
-        table = self.report.metrics[self.report.metrics["group_by"] == "all"]
-        whole = table[table["fold"].astype(str) == "all"]
-        parts = table[table["fold"].astype(str) != "all"]
-        out = {
-            (str(m), str(k)): (float(v.mean()), float("nan"), float("nan"))
-            for (m, k), v in parts.groupby(["model", "metric"], sort=False)["value"]
-        }
-        if len(self.folds) == 1:
-            whole = pd.concat([parts, whole])
-        for row in whole.itertuples():
-            out[(str(row.model), str(row.metric))] = (float(row.value), float(row.low), float(row.high))
-        return out
-
-    def value(self, model: str, metric: str) -> tuple[float, float, float]:
-        """Return value, low and high; NaN where a model has no such figure."""
-        nan = float("nan")
-        return self.overall.get((model, metric), (nan, nan, nan))
-
-    def fold_values(self, model: str, metric: str) -> tuple[float, ...]:
-        """Return the metric of each fold."""
-        t = self.report.metrics
-        chosen = (t["model"] == model) & (t["metric"] == metric) & (t["group_by"] == "all")
-        values = t.loc[chosen & (t["fold"].astype(str) != "all"), "value"].astype(float)
-        return tuple(v for v in values if np.isfinite(v)) if len(values) > 1 else ()
-
-    @cached_property
-    def metrics(self) -> list[str]:
-        """Names of the overall metrics that some model has, best known first."""
-        have = {metric for (_, metric), (value, _, _) in self.overall.items() if np.isfinite(value)}
-        known = [m for m in (*REGRESSION, *CLASSIFICATION) if m in have]
-        return known + sorted(have - set(known))
-
-    @property
-    def is_classification(self) -> bool:
-        """Whether labels were predicted."""
-        return "rmse" not in self.metrics and bool(set(CLASSIFICATION) & set(self.metrics))
-
-    @cached_property
-    def headlines(self) -> list[str]:
-        """The two to three metrics that get a plot."""
-        return [m for m in HEADLINES if m in self.metrics][:3] or self.metrics[:3]
-
-    @cached_property
-    def best(self) -> str:
-        """The model that is best by the first headline metric."""
-        metric = self.headlines[0] if self.headlines else ""
-        sign = 1 if HIGHER_IS_BETTER.get(metric, True) else -1
-        values = {m: sign * self.value(m, metric)[0] for m in self.models}
-        finite = {m: v for m, v in values.items() if np.isfinite(v)}
-        return max(finite, key=lambda m: finite[m]) if finite else self.models[-1]
-
-    @property
-    def baseline(self) -> str | None:
-        """The naive model that others are read against, if it was run."""
-        return BASELINE if BASELINE in self.models else None
-
-    @cached_property
-    def pairs(self) -> pd.DataFrame:
-        """Test pairs of the best model, with finite values."""
-        return self._pairs_of(self.best)
-
-    def _pairs_of(self, model: str) -> pd.DataFrame:
-        table = self.report.predictions
-        if table.empty:
-            return pd.DataFrame(columns=["sample_id", "drug_id", "fold", "y_true", "y_pred"])
-        chosen = table[(table["model"] == model).to_numpy()]
-        finite = np.isfinite(chosen["y_true"].to_numpy(float)) & np.isfinite(chosen["y_pred"].to_numpy(float))
-        return chosen[finite]
-
-    @cached_property
-    def between_drugs(self) -> float:
-        """Share of the variance of measured values that lies between drugs."""
-        y = self.pairs["y_true"].astype(float)
-        if len(y) < 3 or not float(y.var()) > 0:
-            return float("nan")
-        within = y - y.groupby(self.pairs["drug_id"].to_numpy()).transform("mean")
-        return 1 - float((within**2).sum() / ((y - y.mean()) ** 2).sum())
+    words = METRICS
+    agreement_metrics = AGREEMENT_METRICS
+    agreement_key = Markup(AGREEMENT_STYLE.key)
 
     @property
     def contents(self) -> list[tuple[str, str]]:
@@ -192,8 +95,6 @@ class Page:
             **data,
         }
 
-    # ---- sentences -----------------------------------------------------------------------------------------------
-
     @property
     def title(self) -> str:
         """What was predicted, on which data."""
@@ -207,7 +108,9 @@ class Page:
         parts.append(f"{len(self.folds) or 1} fold{'s' if len(self.folds) > 1 else ''}")
         if len(self.pairs):
             samples, drugs = self.pairs["sample_id"].nunique(), self.pairs["drug_id"].nunique()
-            parts.append(f"n = {number(len(self.pairs))} test pairs ({number(samples)} samples × {number(drugs)} drugs)")
+            parts.append(
+                f"n = {number(len(self.pairs))} test pairs ({number(samples)} samples × {number(drugs)} drugs)"
+            )
         return ", ".join(parts)
 
     @property
@@ -235,26 +138,27 @@ class Page:
             told = [f"{METRICS[m].name} {interval(*self.value(self.best, m))}" for m in self.headlines if m in METRICS]
             return f"{where}, {name} did best at telling sensitive from resistant pairs: {joined(told)}."
         gain, low, high = self.value(self.best, "normalized_r2")
-        told = number(gain, 3) + (f", 95 % interval {number(low, 3)} to {number(high, 3)}" if np.isfinite(low) else "")
         rmse = self.value(self.best, "rmse")[0]
         error = f"RMSE {number(rmse, 2)} {self.unit}".strip() if np.isfinite(rmse) else ""
+        and_ranked = ", and"
         if not np.isfinite(gain):
             first = f"{where}, {name} did best" + (f" ({error})" if error else "")
-        elif plots.is_naive(self.best) or gain <= 0 or low <= 0:
-            first = f"{where}, no model was clearly better than the naive mean-effects baseline ({error})"
+        elif canvas.is_naive(self.best) or gain <= 0 or low <= 0:
+            first = f"{where}, no model was clearly better than the naive mean-effects baseline"
+            first, and_ranked = first + (f" ({error})" if error else ""), f"; {name}"
         else:
+            span = f", 95 % interval {number(low, 3)} to {number(high, 3)}" if np.isfinite(low) else ""
             first = (
                 f"{where}, {name} removed {number(100 * gain, 1)} % of the squared error that the naive mean-effects "
-                f"baseline leaves (normalised R² {told}; {error}{self._naive('rmse', ' against ')})"
+                f"baseline leaves (normalised R² {number(gain, 3)}{span}; {error}{self._naive('rmse', ' against ')})"
             )
-        rank = self.value(self.best, "within_drug_pearson")
-        if not np.isfinite(rank[0]):
+        rank, low, high = self.value(self.best, "within_drug_pearson")
+        if not np.isfinite(rank):
             return first + "."
-        inner = [f"{number(rank[1], 2)} to {number(rank[2], 2)}"] if np.isfinite(rank[1]) else []
-        inner += [text] if (text := self._naive("within_drug_pearson", "mean effects ")) else []
-        return f"{first}, and ranked samples within a drug with r = {number(rank[0], 2)}" + (
-            f" ({'; '.join(inner)})." if inner else "."
-        )
+        span = f"{number(low, 2)} to {number(high, 2)}" if np.isfinite(low) else ""
+        span = "; ".join(filter(None, (span, self._naive("within_drug_pearson", "mean effects "))))
+        end = f" ({span})." if span else "."
+        return f"{first}{and_ranked} ranked samples within a drug with r = {number(rank, 2)}{end}"
 
     def _naive(self, metric: str, before: str) -> str:
         value = self.value(BASELINE, metric)[0]
@@ -282,19 +186,6 @@ class Page:
             "screen it also learns that screen's own effects."
         )
 
-    # ---- tables --------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def winners(self) -> dict[str, set[str]]:
-        """Metric to the models that are best by it, as printed."""
-        out = {}
-        for metric in self.metrics:
-            sign = 1 if HIGHER_IS_BETTER.get(metric, True) else -1
-            shown = {m: sign * round(self.value(m, metric)[0], 3) for m in self.models}
-            most = max((v for v in shown.values() if np.isfinite(v)), default=float("nan"))
-            out[metric] = {m for m, v in shown.items() if v == most}
-        return out
-
     @cached_property
     def ladder_rows(self) -> list[dict[str, Any]]:
         """One row a model: its style and, for each metric, value and interval."""
@@ -314,61 +205,10 @@ class Page:
         rows = []
         for row in self.report.agreement.to_dict("records"):
             cells = [float(row[k]) if k in AGREEMENT_METRICS else float("nan") for k in self.metrics]
-            rows.append({"name": row["comparison"], "n_pairs": row["n_pairs"], "n_drugs": row["n_drugs"], "cells": cells})
+            rows.append(
+                {"name": row["comparison"], "n_pairs": row["n_pairs"], "n_drugs": row["n_drugs"], "cells": cells}
+            )
         return rows
-
-    def grouped(self, by: str, model: str) -> pd.DataFrame:
-        """Return one row a group, one column a metric (mean over folds), and ``n``; empty if nothing was grouped so."""
-        if (by, model) not in self._grouped:
-            self._grouped[by, model] = self._group(by, model)
-        return self._grouped[by, model]
-
-    def _group(self, by: str, model: str) -> pd.DataFrame:
-        t = self.report.metrics
-        t = t[((t["group_by"] == by) & (t["model"] == model)).to_numpy()]
-        whole = t[(t["fold"].astype(str) == "all").to_numpy()]
-        t = whole if len(whole) else t
-        if t.empty:
-            return pd.DataFrame()
-        values = t.pivot_table(index="group", columns="metric", values="value", aggfunc="mean", dropna=False)
-        first = t[(t["metric"] == t["metric"].iloc[0]).to_numpy()]
-        return values.assign(n=first.groupby("group")["n"].sum())
-
-    @cached_property
-    def drug_table(self) -> pd.DataFrame:
-        """One row a drug, best predicted first: what is known of it, spread, and the best model's figures."""
-        found = self.grouped("drug", self.best)
-        if found.empty:
-            return found
-        known, spread = self.report.drugs, self.pairs.groupby("drug_id")["y_true"].std()
-        table = found.assign(spread=spread.reindex(found.index).astype(float))
-        for column in self.drug_about:
-            table[column] = [_text(v) for v in known[column].reindex(found.index)]
-        if self.baseline is not None and "rmse" in found and self.best != self.baseline:
-            table["baseline_rmse"] = self.grouped("drug", BASELINE)["rmse"].reindex(found.index)
-        return self._sorted(table)
-
-    @property
-    def drug_about(self) -> list[str]:
-        """Columns of the drug table that say what a drug does."""
-        return [c for c in ("targets", "target", "pathway", "target_pathway") if c in self.report.drugs.columns]
-
-    @cached_property
-    def tissue_table(self) -> pd.DataFrame:
-        """One row a tissue, the best model beside the baseline; empty where tissues are unknown."""
-        found = self.grouped("tissue", self.best)
-        if found.empty or "tissue" not in self.report.samples.columns:
-            return pd.DataFrame()
-        tested = self.report.samples["tissue"].reindex(pd.Index(self.pairs["sample_id"].unique()))
-        table = found.assign(n_samples=tested.fillna("unknown").astype(str).value_counts().reindex(found.index))
-        if self.baseline is not None and "rmse" in found and self.best != self.baseline:
-            table["baseline_rmse"] = self.grouped("tissue", BASELINE)["rmse"].reindex(found.index)
-        return table.sort_values("n", ascending=False, kind="stable")
-
-    @staticmethod
-    def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-        by = next((c for c in ("pearson", "roc_auc", "accuracy", "normalized_r2") if c in table.columns), "n")
-        return table.sort_values(by, ascending=False, kind="stable", na_position="last")
 
     def columns(self, table: pd.DataFrame) -> list[tuple[str, str, str, int]]:
         """Return (column, heading, explanation, decimals) of the columns of a drug or tissue table, in order."""
@@ -387,33 +227,6 @@ class Page:
         ]
         return [c for c in offered if c[0] in table.columns and table[c[0]].notna().any()]
 
-    def drug_name(self, drug_id: str) -> str:
-        """Return the drug's name, or its id where it has none."""
-        names = self.report.drugs["name"] if "name" in self.report.drugs.columns else None
-        name = names.get(drug_id) if names is not None else None
-        return name if isinstance(name, str) and name.strip() else drug_id
-
-    @cached_property
-    def costs(self) -> list[dict[str, Any]]:
-        """One row a model: seconds to fit a fold, CPU seconds over all folds, pairs scored a second."""
-        t = self.report.timings
-        rows = []
-        for model in [m for m in self.models if len(t) and (t["model"] == m).any()]:
-            part = t[(t["model"] == model).to_numpy()]
-            predict = float(part["predict_s"].sum())
-            rows.append({
-                "style": self.styles[model],
-                "key": Markup(self.styles[model].key),
-                "fit": float(part["fit_s"].mean()),
-                "fit_all": float(part["fit_s"].sum()),
-                "cpu": float(part["cpu_s"].sum()),
-                "n_train": float(part["n_train"].mean()),
-                "speed": float(part["n_test"].sum()) / predict if predict > 0 else float("nan"),
-            })  # fmt: skip
-        return rows
-
-    # ---- plots ---------------------------------------------------------------------------------------------------
-
     def ladder_plots(self) -> list[tuple[str, Markup]]:
         """Return (metric, SVG) for each headline metric: every model, then the agreement of two measurements."""
         out, several = [], len(self.agreement_rows) > 1
@@ -423,14 +236,20 @@ class Page:
                 for m in self.models
             ]
             rows += [
-                plots.Row(r["name"] if several else AGREEMENT_STYLE.label, AGREEMENT_STYLE, r["cells"][self.metrics.index(metric)])
+                plots.Row(
+                    r["name"] if several else AGREEMENT_STYLE.label,
+                    AGREEMENT_STYLE,
+                    r["cells"][self.metrics.index(metric)],
+                )
                 for r in self.agreement_rows
             ]
             anchor = self.value(BASELINE, metric)[0] if self.baseline else None
             title = METRICS[metric].name if metric in METRICS else metric
             title += f" [{self.unit}]" if metric in ("rmse", "mae") and self.unit else ""
             higher = HIGHER_IS_BETTER.get(metric, True)
-            out.append((metric, Markup(plots.ladder(f"ladder-{metric}", rows, title, higher_is_better=higher, anchor=anchor))))
+            out.append(
+                (metric, Markup(plots.ladder(f"ladder-{metric}", rows, title, higher_is_better=higher, anchor=anchor)))
+            )
         return out
 
     def drug_strip(self) -> Markup | None:
@@ -465,37 +284,34 @@ class Page:
         styles = (self.styles[BASELINE], self.styles[self.best])
         title = f"RMSE [{self.unit}]   ← better" if self.unit else "RMSE   ← better"
         before, after = table["baseline_rmse"].to_numpy(float), table["rmse"].to_numpy(float)
-        return Markup(plots.dumbbells("tissues", [plots.words(label) for label in labels], before, after, styles, title))
+        return Markup(
+            plots.dumbbells("tissues", [canvas.words(label) for label in labels], before, after, styles, title)
+        )
 
     def fit_plots(self) -> list[tuple[str, Markup]]:
         """Return (what to read, SVG): predicted against measured, the same within drugs, residuals."""
         if len(self.pairs) < 3 or self.is_classification:
             return []
-        drug = self.pairs["drug_id"].to_numpy()
-        y, p = self.pairs["y_true"].astype(float), self.pairs["y_pred"].astype(float)
-        inner = [(v - v.groupby(drug).transform("mean")).to_numpy() for v in (y, p)]
-        yy, pp, style = y.to_numpy(), p.to_numpy(), self.styles[self.best]
-        name = style.label
-        full, most = plots.density("fit", yy, pp, style.colour, (f"measured {self.label}", "predicted"), line="diagonal")
+        y, p = (self.pairs[c].to_numpy(np.float64) for c in ("y_true", "y_pred"))
+        inner = self.pairs[["y_true", "y_pred"]].astype(np.float64)
+        inner = inner - inner.groupby(self.pairs["drug_id"].to_numpy()).transform("mean")
+        style = self.styles[self.best]
+        name, colour = style.label, style.colour
+        axes = (f"measured {self.label}", "predicted")
+        full, most = plots.density("fit", y, p, colour, axes, line="diagonal")
         axes = ("measured, less the drug's mean", "predicted, less the drug's mean")
-        centred, _ = plots.density("within", inner[0], inner[1], style.colour, axes, line="diagonal")
-        residual, _ = plots.density("residuals", pp, pp - yy, style.colour, (f"predicted {self.label}", "predicted − measured"), line="zero")
-        shown = [m for m in dict.fromkeys((self.baseline, self.best)) if m is not None]
+        yy, pp = inner.to_numpy(np.float64).T
+        centred, _ = plots.density("within", yy, pp, colour, axes, line="diagonal")
+        axes = (f"predicted {self.label}", "predicted − measured")
+        residual, _ = plots.density("residuals", p, p - y, colour, axes, line="zero")
         errors = []
-        for model in shown:
-            pairs = self._pairs_of(model)
-            errors.append((self.styles[model], (pairs["y_pred"] - pairs["y_true"]).to_numpy(float)))
-        errors = [e for e in errors if len(e[1])]
-        return [
-            (f"Predicted against measured, {name}. On the dashed line a prediction is exact. "
-             f"Darker: more pairs, on a logarithmic scale up to {number(most)} a hexagon.", Markup(full)),
-            ("The same pairs after the mean of each drug is taken away: what is left is what a profile can tell. The "
-             "closer to the dashed line, the better; a flat cloud would be a model that ignores the sample.", Markup(centred)),
-            (f"Residuals against predictions, {name}. The thick line is the running median, the thin ones 10 % and 90 %: "
-             "a median off zero is bias, a widening band is error that grows with the value.", Markup(residual)),
-            ("Distribution of residuals: the narrower, the better; zero is no error.",
-             Markup(plots.histograms("errors", errors, f"predicted − measured {self.label}"))),
-        ]  # fmt: skip
+        for model in dict.fromkeys((self.baseline or self.best, self.best)):
+            pairs = self.pairs_of(model)
+            if len(pairs):
+                errors.append((self.styles[model], (pairs["y_pred"] - pairs["y_true"]).to_numpy(np.float64)))
+        spread = plots.histograms("errors", errors, f"predicted − measured {self.label}")
+        captions = [text.format(model=name, most=number(most)) for text in FIT_CAPTIONS]
+        return list(zip(captions, map(Markup, (full, centred, residual, spread)), strict=True))
 
     def label_plots(self) -> list[tuple[str, Markup]]:
         """Return (what to read, SVG) of ROC and precision–recall curves, for labels."""
@@ -503,7 +319,7 @@ class Page:
             return []
         roc, recall, positive = [], [], 0.5
         for model in self.models:
-            pairs = self._pairs_of(model)
+            pairs = self.pairs_of(model)
             label = pairs["y_true"].to_numpy(float) > 0.5
             if label.all() or not label.any():
                 continue
@@ -524,7 +340,8 @@ class Page:
 
     def curve_plots(self) -> list[tuple[str, Markup]]:
         """Return (model, SVG) of learning curves."""
-        table, out = self.report.curves, []
+        table = self.report.curves
+        out: list[tuple[str, Markup]] = []
         for model in [m for m in self.models if len(table) and (table["model"] == m).any()][:MOST_CURVES]:
             lines = [
                 plots.Curve(*(part[c].to_numpy(float) for c in ("epoch", "train_loss", "valid_loss")))
@@ -533,12 +350,6 @@ class Page:
             svg = plots.learning(f"curves-{len(out)}", lines, self.styles[model])
             out.append((self.styles[model].label, Markup(svg)))
         return out
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list | tuple | np.ndarray):
-        return ", ".join(map(str, value))
-    return value if isinstance(value, str) else ""
 
 
 def _ranked(label: npt.NDArray[np.bool_], score: Array, most: int = 400) -> tuple[Array, Array]:

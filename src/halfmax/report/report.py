@@ -97,13 +97,13 @@ class Report:
     @property
     def summary(self) -> str:
         """What was found, in two or three plain sentences."""
-        from halfmax.report_page import Page
+        from halfmax.report.page import Page
 
         return Page(self).summary
 
     def html(self) -> str:
         """Return the report as one HTML page that loads nothing from elsewhere."""
-        from halfmax.report_page import render
+        from halfmax.report.page import render
 
         return render(self)
 
