@@ -82,6 +82,7 @@ def test_interval_is_left_out_where_there_is_none() -> None:
 
 def test_facts_count_what_they_leave_out() -> None:
     assert facts(list(range(20))).endswith("10, 11, … and 8 more")
+    assert facts([312.4, 0.125, 2.0, 10]) == "312.4, 0.125, 2, 10"
     assert facts({"a": None, "b": ""}) == '<dl class="facts"></dl>'
     assert (
         facts("https://example.org/x") == '<a href="https://example.org/x" rel="noreferrer">https://example.org/x</a>'

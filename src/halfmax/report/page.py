@@ -282,7 +282,7 @@ class Page(Numbers):
             return None
         labels = [f"{i} ({number(n)})" for i, n in zip(table.index, table["n_samples"], strict=True)]
         styles = (self.styles[BASELINE], self.styles[self.best])
-        title = f"RMSE [{self.unit}]   ← better" if self.unit else "RMSE   ← better"
+        title = f"RMSE [{self.unit}]\u2003← better" if self.unit else "RMSE\u2003← better"
         before, after = table["baseline_rmse"].to_numpy(float), table["rmse"].to_numpy(float)
         return Markup(
             plots.dumbbells("tissues", [canvas.words(label) for label in labels], before, after, styles, title)

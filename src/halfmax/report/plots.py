@@ -54,7 +54,7 @@ def ladder(name: str, rows: Sequence[Row], title: str, *, higher_is_better: bool
             _ladder_row(ax, y, row, low, high)
         ax.set_yticks(range(len(rows)), [_short(r.label, 22) for r in rows])
         ax.tick_params(axis="y", length=0)
-        ax.set_xlabel(f"{title}   {'better →' if higher_is_better else '← better'}")
+        ax.set_xlabel(f"{title}\u2003{'better →' if higher_is_better else '← better'}")
         ax.grid(axis="x", color=STAND_IN["grid"], lw=0.8)
         return svg_of(figure, name)
 

@@ -176,7 +176,8 @@ def facts(value: object, depth: int = 0) -> Markup:
     if isinstance(value, bool):
         return Markup("yes" if value else "no")
     if isinstance(value, int | float):
-        return escape(number(value))
+        text = number(value)
+        return escape(text.rstrip("0").rstrip(".") if "." in text else text)
     text = str(value)
     if text.startswith("https://") and not any(c.isspace() for c in text):
         return Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(text)
