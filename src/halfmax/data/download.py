@@ -62,8 +62,10 @@ def download(web: Web, link: Link, expected: Expected, target: Path, quarantine:
         log.info("the continued %s does not match its sha256; fetching it whole", expected.filename)
         _drop(part)
         _fetch(web, link, expected, part, progress)
-    accept(part, expected, target, quarantine, str(link))
-    _drop(part)
+    try:
+        accept(part, expected, target, quarantine, str(link))
+    finally:
+        _drop(part)
 
 
 def accept(found: Path, expected: Expected, target: Path, quarantine: Path, origin: str) -> None:
@@ -168,7 +170,7 @@ def _check_status(response: requests.Response, part: Path) -> None:
 
 
 def _refuse_page(response: requests.Response, link: Link) -> None:
-    if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in ("text/html", "text/plain"):
+    if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html":
         raise _page(link)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import configparser
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +16,14 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 import requests
-from platformdirs import site_config_path, user_config_path
-from pypi_simple import ACCEPT_ANY, PYPI_SIMPLE_ENDPOINT, ProjectPage, UnsupportedContentTypeError
+from platformdirs import site_config_dir, user_config_dir
+from pypi_simple import (
+    ACCEPT_ANY,
+    PYPI_SIMPLE_ENDPOINT,
+    ProjectPage,
+    UnsupportedContentTypeError,
+    UnsupportedRepoVersionError,
+)
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_netrc_auth
 
@@ -112,14 +117,13 @@ class Web:
         trusted = {parts.hostname, parts.netloc.rpartition("@")[2]} & set(self.settings.trusted_hosts)
         verify = False if trusted else self.settings.verify
         bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        auth = _basic(url)
         return self.session.get(
             bare,
             headers=dict(headers),
             stream=True,
             timeout=(min(self.settings.timeout, 30.0), self.settings.timeout),
             verify=verify,
-            **({"auth": auth} if auth else {}),
+            auth=_basic(url),
         )
 
 
@@ -132,7 +136,7 @@ def find_links(web: Web, project: str, filename: str) -> tuple[list[Link], list[
     for place, is_index in places:
         try:
             found = list(_offers(web, place, project, filename, is_index=is_index))
-        except (OSError, ValueError, UnsupportedContentTypeError) as error:
+        except (OSError, ValueError, UnsupportedContentTypeError, UnsupportedRepoVersionError) as error:
             problems.append(f"{redact(place)}: {_short(error)}")
             continue
         if not found:
@@ -223,21 +227,20 @@ def _files(environ: Mapping[str, str]) -> list[Path]:
     if own == os.devnull:
         return []
     name = "pip.ini" if sys.platform == "win32" else "pip.conf"
-    shared = str(site_config_path("pip", appauthor=False, multipath=True)).split(os.pathsep)
-    files = [Path(folder) / name for folder in reversed(shared)]
+    shared = site_config_dir("pip", appauthor=False, multipath=True).split(os.pathsep)
+    files = [Path(folder) / name for folder in shared]
     if sys.platform != "win32":
         files += [Path("/etc") / name]
     home = Path.home()
     files += [home / ("pip" if sys.platform == "win32" else ".pip") / name]
     if sys.platform == "darwin":
         files += [home / ".config" / "pip" / name]
-    files += [user_config_path("pip", appauthor=False, roaming=True) / name, Path(sys.prefix) / name]
+    files += [Path(user_config_dir("pip", appauthor=False, roaming=True)) / name, Path(sys.prefix) / name]
     return [*files, *([Path(own)] if own else [])]
 
 
 def _words(options: Mapping[str, str], key: str) -> list[str]:
-    value = options.get(key, "")
-    return shlex.split(value, comments=True) if "\n" in value and "#" in value else value.split()
+    return options.get(key, "").split()
 
 
 def _short(error: Exception) -> str:

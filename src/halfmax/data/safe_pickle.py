@@ -269,7 +269,7 @@ def _to_array(tensor: _Tensor, budget: _Budget) -> npt.NDArray[np.generic]:
 
 def _finish(value: object, budget: _Budget, done: dict[int, object]) -> object:
     """Replace what only stands for something: tensors by arrays; refuse stand-ins that were never used."""
-    if isinstance(value, _ATOMS) or (type(value) is list and all(type(item) is int for item in value)):
+    if isinstance(value, _ATOMS) or (type(value) is list and set(map(type, value)) == {int}):
         return value
     if id(value) in done:
         return done[id(value)]

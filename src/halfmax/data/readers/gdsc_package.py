@@ -40,37 +40,42 @@ _LUMPED = ("digestive_system", "urogenital_system")
 _RESPELT = {"Bladder": "bladder", "Lung_other": "lung_other"}
 
 
-def read_response(data: bytes, measure: str) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Return the responses, one row a (sample, drug) pair, and counts of what was averaged.
+def read_rows(data: bytes, measure: str) -> pd.DataFrame:
+    """Return sample_id, drug_id and value of every row of a screen's table, in its order."""
+    column = MEASURE_COLUMNS[measure][1]
+    table = _read_csv(data, ("CELL_LINE_NAME", "DRUG_NAME", column))
+    value = pd.to_numeric(table[column], errors="coerce").astype(float)
+    if (bad := ~np.isfinite(value.to_numpy())).any():
+        found = examples(table.loc[bad, column])
+        raise DataError(f"{int(bad.sum())} of {len(bad)} {column} values are not finite numbers, e.g. {found}.")
+    ids = {"sample_id": table["CELL_LINE_NAME"].str.strip(), "drug_id": table["DRUG_NAME"].str.strip()}
+    return pd.DataFrame(ids | {"value": value})
+
+
+def average(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Return one row a (sample, drug) pair, sorted, and counts of what was averaged.
 
     Repeats of a pair are screens of the same drug under a second number; their mean is kept, and their spread is the
     assay's own noise.
     """
-    column = MEASURE_COLUMNS[measure][1]
-    table = _read_csv(data, ("CELL_LINE_NAME", "DRUG_NAME", column))
-    ids = {"sample_id": table["CELL_LINE_NAME"], "drug_id": table["DRUG_NAME"]}
-    padded = sorted({name for values in ids.values() for name in values.unique() if name != name.strip()})
-    table = pd.DataFrame({k: v.str.strip() for k, v in ids.items()} | {"value": pd.to_numeric(table[column])})
-    if (bad := ~np.isfinite(table["value"].to_numpy())).any():
-        raise DataError(f"{int(bad.sum())} of {len(bad)} {column} values are not finite numbers.")
-    groups = table.groupby(["sample_id", "drug_id"], sort=True)["value"]
+    groups = rows.groupby(["sample_id", "drug_id"], sort=True)["value"]
     stats = groups.agg(["mean", "size", "var"]).reset_index()
     repeated = stats[stats["size"] > 1]
-    spread = float(np.sqrt(np.average(repeated["var"], weights=repeated["size"] - 1))) if len(repeated) else None
     counts: dict[str, object] = {
-        "rows_read": len(table),
+        "rows": len(rows),
         "pairs": len(stats),
         "pairs_measured_more_than_once": len(repeated),
-        "rows_averaged_away": len(table) - len(stats),
+        "rows_averaged_away": len(rows) - len(stats),
         "drugs_measured_more_than_once": sorted(repeated["drug_id"].unique().tolist()),
-        "sd_of_repeats": spread,
-        "names_with_spaces_removed": padded,
     }
-    response = stats[["sample_id", "drug_id"]].assign(value=stats["mean"])
-    return response, counts
+    if len(repeated):
+        counts["sd_of_repeats"] = float(np.sqrt(np.average(repeated["var"], weights=repeated["size"] - 1)))
+    return stats[["sample_id", "drug_id"]].assign(value=stats["mean"]), counts
 
 
-def read_omics(data: bytes, modality: str, lines: Sequence[str], genes: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_omics(
+    data: bytes, modality: str, lines: Sequence[str], genes: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return a samples × genes frame for the lines that have one, and how each line was matched."""
     file, dtype = OMICS[modality]
     table = loads(data, file)
