@@ -228,6 +228,19 @@ def test_parquet_keeps_types_and_puts_the_index_first(tmp_path: Path) -> None:
     assert read_table(tmp_path / "u.parquet").columns == ("", "x")
 
 
+def test_a_small_parquet_of_much_text_stops_at_the_cap(tmp_path: Path) -> None:
+    pd.DataFrame({"id": ["x" * 10_000] * 20_000}).to_parquet(tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 100_000
+    with pytest.raises(DataError, match=r"text unpacks to 200 MB; at most 100 MB"):
+        read_table(tmp_path / "t.parquet", max_bytes=100_000_000)
+
+
+def test_parquet_with_damaged_words_about_its_index_is_read_without(tmp_path: Path) -> None:
+    pd.DataFrame({"x": [1.0]}, index=pd.Index(["a"], name="id")).to_parquet(tmp_path / "t.parquet")
+    content = (tmp_path / "t.parquet").read_bytes().replace(b'{"index_columns"', b'"{index_columns"')
+    assert read_table(write(tmp_path, content, "u.parquet")).columns == ("x", "id")
+
+
 def test_parquet_of_lists_is_refused_by_column(tmp_path: Path) -> None:
     pd.DataFrame({"id": ["a"], "x": [[1, 2]]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"column 'x' holds list"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 import zipfile
 from typing import Any, NamedTuple
@@ -11,6 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from halfmax.errors import DataError, examples
+
+#: Workbooks are read cell by cell; larger tables belong into CSV or Parquet.
+MAX_WORKBOOK_CELLS = 20_000_000
 
 
 class Columns(NamedTuple):
@@ -21,12 +25,13 @@ class Columns(NamedTuple):
     first_row: int
 
 
-def read_parquet(content: bytes, max_cells: int) -> Columns:
+def read_parquet(content: bytes, max_bytes: int, max_cells: int) -> Columns:
     """Return the columns of a Parquet file, its index first."""
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
+        texts = [field.name for field in pq.read_schema(pa.BufferReader(content)) if _is_text(field.type)]
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
         rows, columns = file.metadata.num_rows, file.metadata.num_columns
         if rows * max(columns, 1) > max_cells:
             raise DataError(f"it has {rows:,} rows × {columns:,} columns; at most {max_cells:,} cells are read.")
@@ -36,6 +41,8 @@ def read_parquet(content: bytes, max_cells: int) -> Columns:
         raise DataError(f"it is a damaged Parquet file ({str(error).splitlines()[0]}).") from None
     if not data.num_rows or not data.num_columns:
         raise DataError(f"it has {data.num_rows} rows and {data.num_columns} columns.")
+    if (size := sum(map(_text_bytes, data.columns))) > max_bytes:
+        raise DataError(f"its text unpacks to {size / 1e6:,.0f} MB; at most {max_bytes / 1e6:,.0f} MB are read.")
     data = _index_first(data)
     names = tuple("" if name.startswith("__index_level_") else name.strip() for name in data.column_names)
     plain = [_plain_column(name, column) for name, column in zip(data.column_names, data.columns, strict=True)]
@@ -44,10 +51,25 @@ def read_parquet(content: bytes, max_cells: int) -> Columns:
 
 def _index_first(data: pa.Table) -> pa.Table:
     """Put pandas' index columns, which its files have last, in front."""
-    described = (data.schema.pandas_metadata or {}) if b"pandas" in (data.schema.metadata or {}) else {}
-    index = [name for name in described.get("index_columns", ()) if isinstance(name, str)]
+    try:
+        described = json.loads((data.schema.metadata or {}).get(b"pandas", b"{}"))
+        index = {name for name in described["index_columns"] if isinstance(name, str)}
+    except (ValueError, KeyError, TypeError):  # written by another program, or damaged
+        return data
     places = [i for i, name in enumerate(data.column_names) if name in index]
     return data.select(places + [i for i in range(data.num_columns) if i not in places]) if places else data
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Return what a column of repeated texts takes when they are written out: a small file may hold very much."""
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return 0
+    lengths = (pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() for chunk in column.chunks)
+    return sum(length or 0 for length in lengths)
 
 
 def _plain_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -75,7 +97,7 @@ def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which are not read
             rows = _sheet_rows(
-                openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True), sheet, max_cells
+                openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True), sheet, max_bytes, max_cells
             )
     except DataError:
         raise
@@ -84,17 +106,18 @@ def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: 
     return _from_rows(rows)
 
 
-def _sheet_rows(book: Any, sheet: str | None, max_cells: int) -> list[list[str]]:
+def _sheet_rows(book: Any, sheet: str | None, max_bytes: int, max_cells: int) -> list[list[str]]:
     if sheet is not None and sheet not in book.sheetnames:
         raise DataError(f"it has no sheet {sheet!r}; it has {examples(book.sheetnames, 9)}.")
     chosen = book[sheet] if sheet is not None else book.worksheets[0]
     rows: list[list[str]] = []
-    width = 0
+    n_cells, size, most = 0, 0, min(max_cells, MAX_WORKBOOK_CELLS)
     for cells in chosen.iter_rows(values_only=True):
         rows.append([_cell_text(cell) for cell in cells])
-        width = max(width, len(cells))
-        if len(rows) * width > max_cells:
-            raise DataError(f"it has more than {max_cells:,} cells, the most that is read.")
+        n_cells += len(cells)
+        size += sum(map(len, rows[-1]))
+        if n_cells > most or size > max_bytes:
+            raise DataError(f"it has more than {most:,} cells or {max_bytes / 1e6:,.0f} MB of text; save it as CSV.")
     return rows
 
 

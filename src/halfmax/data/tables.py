@@ -144,7 +144,7 @@ def read_table(
     try:
         content = _read_bytes(path, max_bytes)
         if content.startswith(b"PAR1"):
-            found = read_parquet(content, max_cells)
+            found = read_parquet(content, max_bytes, max_cells)
         elif content.startswith(b"PK\x03\x04"):
             found = read_workbook(content, sheet, max_bytes, max_cells)
         else:
