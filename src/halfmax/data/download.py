@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import shutil
 import time
@@ -72,6 +73,8 @@ def accept(found: Path, expected: Expected, target: Path, quarantine: Path, orig
     """Rename `found` to `target` if it is the expected file; move it to `quarantine` and raise otherwise."""
     digest, size = sha256_of(found), found.stat().st_size
     if digest == expected.sha256:
+        with found.open("rb") as handle:
+            os.fsync(handle.fileno())
         found.replace(target)
         return
     quarantine.mkdir(parents=True, exist_ok=True)
