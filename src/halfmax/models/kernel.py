@@ -10,73 +10,18 @@ import numpy.typing as npt
 
 from halfmax.errors import DataError
 from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
-from halfmax.models.base import (
-    JSON,
-    BaseModel,
-    OnEpoch,
-    Prediction,
-    State,
-    Valid,
-    check_targets,
-    gather,
-    response_matrix,
-)
+from halfmax.models.base import JSON, OnEpoch, State, Valid, check_targets, response_matrix
 from halfmax.models.baselines import least_squares_effects, soft_impute
+from halfmax.models.grid import GridModel
+from halfmax.models.ridge import LEAST_SAMPLES, choose_ridge, feature_gains, solve, solve_by_drug, solve_jointly
 
 Array = npt.NDArray[np.float64]
-#: Drugs with fewer training samples than this keep their mean.
-LEAST_SAMPLES = 5
+#: The first fit, which only says what features matter, is smoother than the last; both in units of the chosen λ.
+_FIRST_RIDGE, _LAST_RIDGE = 3.0, 1.5
+_HELD_OUT_PARTS, _LEVERAGE_RANK, _NOISE_PRIOR = 4, 128, 10.0
 
 
-class _Kernel(BaseModel):
-    """What kernel models share: scaled features, fallback for unseen drugs, and prediction through one matrix product."""
-
-    blocks: Mapping[str, float] | None
-    drug_ridge: float
-
-    def _scaled(self, x: PairFeatures, scale: Array | None = None) -> tuple[FloatArray, Array]:
-        """Return features whose inner product is the weighted kernel, and the factors that scaled each block."""
-        weights = dict(self.blocks or {"expression": 1.0})
-        parts = [x.sample(name) for name in weights]
-        if scale is None:
-            power = [float((p.astype(np.float64) ** 2).sum(axis=1).mean()) if p.size else 0.0 for p in parts]
-            scale = np.array([np.sqrt(w / s) if s > 0 else 0.0 for w, s in zip(weights.values(), power, strict=True)])
-        return np.hstack([p * np.float32(s) for p, s in zip(parts, scale, strict=True)]), scale
-
-    def _grid(self, x: PairFeatures) -> FloatArray:
-        """Return predictions for every sample of `x` and every training drug."""
-        raise NotImplementedError
-
-    def predict(self, x: PairFeatures) -> Prediction:
-        """Return the drug's prediction for each sample; an unseen drug borrows from drugs of like structure."""
-        self._check_fitted()
-        grid = self._grid(x)
-        rows = rows_of(x.drug_ids, self.drug_ids_)
-        out = np.empty((len(x.sample_ids), len(rows)), dtype=np.float32)
-        out[:, rows >= 0] = grid[:, rows[rows >= 0]]
-        if (rows < 0).any():
-            out[:, rows < 0] = self._unseen(x, grid, rows < 0)
-        return Prediction(gather(out, x))
-
-    def _learn_drugs(self, x: PairFeatures, effect: Array) -> None:
-        """Learn how drug means and interactions follow structure, for drugs without training responses."""
-        self.drug_ids_ = x.drug_ids
-        self.drug_effect_ = effect.astype(np.float32)
-        values = _drug_features(x)
-        self.drug_x_ = values
-        gram = _tanimoto(values, values)
-        self.drug_inverse_ = np.linalg.inv(gram + self.drug_ridge * np.eye(len(gram))).astype(np.float32)
-
-    def _unseen(self, x: PairFeatures, grid: FloatArray, new: npt.NDArray[np.bool_]) -> FloatArray:
-        like = _tanimoto(_drug_features(x)[new], self.drug_x_) @ self.drug_inverse_
-        mean = self.drug_effect_.mean()
-        potency = mean + like @ (self.drug_effect_ - mean)
-        residual = grid - self.drug_effect_
-        general = residual.mean(axis=1, keepdims=True)
-        return np.asarray(potency + general + (residual - general) @ like.T, dtype=np.float32)
-
-
-class KernelRidge(_Kernel):
+class KernelRidge(GridModel):
     """Kernel ridge regression over samples, one a drug on the samples that were measured with it.
 
     Parameters
@@ -84,34 +29,48 @@ class KernelRidge(_Kernel):
     kernel
         ``linear``, or ``rbf`` with the median squared distance as width.
     ridge
-        λ in units of the kernel's mean diagonal; None = chosen from 0.25 … 8 by exact leave-one-out on training rows.
+        λ in units of the kernel's mean diagonal; None = chosen by exact leave-one-out on training rows.
+    focus
+        How strongly features are weighted by what a first, smoother fit found (all drugs together); 0 = not at all.
+        With a `focus` the last fit's λ is 1.5 times `ridge`: the weights have seen the same responses.
     joint
         One factorisation for all drugs, on residuals with missing values as zero: faster, a little less exact.
     blocks
         Sample block to weight in the kernel; expression alone by default.
     drug_ridge
         λ of the regression on drug structures, which serves drugs without training responses.
+    return_variance
+        Give each prediction a variance, scaled on held-out parts of the training samples: four more fits.
 
     Notes
     -----
-    With K the kernel on a drug's samples, α = (K + λI)⁻¹(y − ȳ) and the leave-one-out residual is α_i / (K + λI)⁻¹_ii
-    (Rifkin and Lippert 2007). The linear kernel is ridge regression on all genes and collapses to one weight a gene and
-    drug, so scoring is a matrix product.
+    With K the kernel on a drug's samples, α = (K + λI)⁻¹(y − ȳ). The linear kernel is ridge regression on all features
+    and collapses to one weight a feature and drug, so scoring is a matrix product. The variance is
+    s² (1 + (k(x, x) − kᵀ (K + λI)⁻¹ k) / λ) with s² a drug's own.
+
+    References
+    ----------
+    Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, chapter 2; Radhakrishnan et al. (2024),
+    Science 383, for weights of features from a first fit.
     """
 
     def __init__(
         self,
         kernel: str = "linear",
         ridge: float | None = None,
+        focus: float = 2.0,
         joint: bool = False,
         blocks: Mapping[str, float] | None = None,
         drug_ridge: float = 1.0,
+        return_variance: bool = False,
     ) -> None:
         self.kernel = kernel
         self.ridge = ridge
+        self.focus = focus
         self.joint = joint
         self.blocks = blocks
         self.drug_ridge = drug_ridge
+        self.return_variance = return_variance
 
     @classmethod
     def search_space(cls) -> dict[str, JSON]:
@@ -119,7 +78,7 @@ class KernelRidge(_Kernel):
         return {
             "kernel": {"choices": ["linear", "rbf"]},
             "ridge": {"low": 0.1, "high": 10.0, "log": True},
-            "drug_ridge": {"low": 0.1, "high": 10.0, "log": True},
+            "focus": {"low": 0.0, "high": 3.0, "log": False},
         }
 
     def fit(
@@ -134,30 +93,53 @@ class KernelRidge(_Kernel):
         """Solve one system a drug."""
         if self.kernel not in ("linear", "rbf"):
             raise DataError(f"kernel is {self.kernel!r}; it is linear or rbf.")
-        targets = check_targets(x, y)
-        grid = response_matrix(x, targets)
-        count = np.isfinite(grid).sum(axis=0)
-        overall = float(targets.mean())
-        effect = np.where(count > 0, np.nansum(grid, axis=0) / np.maximum(count, 1), overall)
-        features, self.block_scale_ = self._scaled(x)
-        self.centre_ = features.mean(axis=0)
-        features = features - self.centre_
-        gram = self._gram(features, features)
-        residual = grid - effect
-        self.ridge_ = self.ridge if self.ridge is not None else choose_ridge(gram, residual)
-        dual = solve_jointly(gram, residual, self.ridge_) if self.joint else solve_by_drug(gram, residual, self.ridge_)
-        self._learn_drugs(x, effect)
-        if self.kernel == "linear":
-            self.weight_ = features.T @ dual.astype(np.float32)
-        else:
-            self.train_x_, self.dual_ = features, dual.astype(np.float32)
+        grid = response_matrix(x, check_targets(x, y))
+        known, measured = _measured(grid, 0), _measured(grid, 1)
+        grid, profile = grid[np.ix_(measured, known)], self._profile(x)[measured]
+        effect = np.nanmean(grid, axis=0)
+        everywhere = np.full(len(known), effect.mean())
+        everywhere[known] = effect
+        self._learn_drugs(x, everywhere, known)
+        sizes = [x.sample(name).shape[1] for name in self.blocks or ("expression",)]
+        self._learn(profile, grid - effect, sizes)
+        if self.return_variance:
+            self._learn_variance(profile, grid, sizes)
         return self
 
-    def _grid(self, x: PairFeatures) -> FloatArray:
-        features = self._scaled(x, self.block_scale_)[0] - self.centre_
+    def _learn(self, profile: FloatArray, residual: Array, sizes: list[int]) -> None:
+        """Learn from features (n, d) and drug-centred responses (n, m), NaN where not measured."""
+        self.centre_, self.gain_ = _centre_gain(profile, sizes, self.blocks)
+        features = (profile - self.centre_) * self.gain_
+        solver = solve_jointly if self.joint else solve_by_drug
+        gram = self._gram(features, features)
+        self.ridge_ = self.ridge if self.ridge is not None else choose_ridge(gram, residual)
+        last = self.ridge_
+        if self.focus > 0 and features.any():
+            plain = features @ features.T
+            first = self.ridge_ if self.kernel == "linear" else choose_ridge(plain, residual)
+            gains = feature_gains(features.T @ solver(plain, residual, _FIRST_RIDGE * first), self.focus)
+            power = float(((features * gains) ** 2).sum(axis=1).mean())
+            self.gain_ = self.gain_ * gains / np.float32(np.sqrt(power) if power > 0 else 1.0)
+            features = (profile - self.centre_) * self.gain_
+            gram = self._gram(features, features)
+            last = _LAST_RIDGE * self.ridge_
+        dual = solver(gram, residual, last)
         if self.kernel == "linear":
-            return np.asarray(features @ self.weight_ + self.drug_effect_)
-        return np.asarray(self._gram(features, self.train_x_) @ self.dual_ + self.drug_effect_)
+            self.weight_ = self.gain_[:, None] * (features.T @ dual)
+        else:
+            self.train_x_, self.dual_ = features, dual
+        if self.return_variance:
+            self.last_ridge_ = last
+            self.leverage_ = self._leverage(features, gram, last)
+
+    def _grid(self, x: PairFeatures) -> FloatArray:
+        return self._respond(self._profile(x)) + self.drug_effect_
+
+    def _respond(self, profile: FloatArray) -> FloatArray:
+        """Return the difference to each drug's mean, shape (n, m)."""
+        if self.kernel == "linear":
+            return np.asarray((profile - self.centre_) @ self.weight_)
+        return np.asarray(self._gram((profile - self.centre_) * self.gain_, self.train_x_) @ self.dual_)
 
     def _gram(self, a: FloatArray, b: FloatArray) -> FloatArray:
         gram = a @ b.T
@@ -168,13 +150,56 @@ class KernelRidge(_Kernel):
             self.width_ = float(np.median(distance[np.triu_indices(len(a), 1)])) if len(a) > 1 else 1.0
         return np.asarray(np.exp(-distance / (2 * max(self.width_, 1e-12))), dtype=np.float32)
 
+    def _leverage(self, features: FloatArray, gram: FloatArray, ridge: float) -> FloatArray:
+        """Return the matrix whose product with features (or kernel rows) has the squared length kᵀ (K + λI)⁻¹ k."""
+        size, vectors = np.linalg.eigh(gram.astype(np.float64))
+        size, vectors = np.maximum(size[::-1], 0)[:_LEVERAGE_RANK], vectors[:, ::-1][:, :_LEVERAGE_RANK]
+        dual = vectors / np.sqrt(size + ridge)
+        return np.asarray(features.T @ dual if self.kernel == "linear" else dual, dtype=np.float32)
 
-class ResponseGP(_Kernel):
+    def _spread(self, profile: FloatArray) -> Array:
+        """Return 1 + posterior variance / noise of each sample, the same for every drug."""
+        features = (profile - self.centre_) * self.gain_
+        linear = self.kernel == "linear"
+        own = (features**2).sum(axis=1) if linear else np.ones(len(features), dtype=np.float32)
+        seen = (features if linear else self._gram(features, self.train_x_)) @ self.leverage_
+        return np.asarray(1 + np.maximum(own - (seen**2).sum(axis=1), 0) / self.last_ridge_, dtype=np.float64)
+
+    def _learn_variance(self, profile: FloatArray, grid: Array, sizes: list[int]) -> None:
+        """Learn each drug's noise from parts of the training samples held out in turn, shrunk to all drugs' mean."""
+        part = np.random.default_rng(0).permutation(len(grid)) % _HELD_OUT_PARTS
+        squares = np.full(grid.shape, np.nan)
+        for k in range(_HELD_OUT_PARTS):
+            train, test = part != k, part == k
+            if train.sum() < LEAST_SAMPLES or not test.any():
+                continue
+            twin = KernelRidge(**{**self.get_params(), "ridge": self.ridge_})  # type: ignore[arg-type]
+            count = np.isfinite(grid[train]).sum(axis=0)
+            mean = np.nansum(grid[train], axis=0) / np.maximum(count, 1)
+            twin._learn(profile[train], grid[train] - mean, sizes)
+            error = np.where(count > 0, grid[test] - mean - twin._respond(profile[test]), np.nan)
+            squares[test] = error**2 / twin._spread(profile[test])[:, None]
+        known = np.isfinite(squares)
+        overall = float(squares[known].mean()) if known.any() else float(np.nanvar(grid))
+        total = np.nansum(squares, axis=0) + _NOISE_PRIOR * overall
+        self.noise_ = (total / (known.sum(axis=0) + _NOISE_PRIOR)).astype(np.float32)
+
+    def _variance(self, x: PairFeatures, rows: npt.NDArray[np.int64]) -> FloatArray | None:
+        if not self.return_variance:
+            return None
+        # the potency of a drug without training responses is itself unknown
+        unknown = self.noise_.mean() + self.drug_effect_.var()
+        noise = np.where(rows >= 0, self.noise_[rows], unknown)
+        return np.asarray(self._spread(self._profile(x))[:, None] * noise, dtype=np.float32)
+
+
+class ResponseGP(GridModel):
     """Gaussian process a drug over samples, whose kernel is the sample's other responses plus its expression.
 
     For samples with training responses: mean effects are removed, the residuals completed by soft-thresholded SVD, and
-    each drug is regressed on the completed residuals of the *other* drugs and on expression. A sample without training
-    responses is predicted from expression alone.
+    each drug is regressed on the residuals of the *other* drugs and on expression; the predictions then take the place
+    of the completion, and the regression is solved again. A sample without training responses is predicted by
+    `KernelRidge`.
 
     Parameters
     ----------
@@ -184,6 +209,8 @@ class ResponseGP(_Kernel):
         Noise variance in the same unit.
     threshold, rank
         Of the completion, see `soft_impute`.
+    rounds
+        How often the regression is solved.
     blocks, drug_ridge
         As in `KernelRidge`.
 
@@ -195,9 +222,10 @@ class ResponseGP(_Kernel):
     def __init__(
         self,
         expression_weight: float = 0.5,
-        noise: float = 1.0,
+        noise: float = 1.5,
         threshold: float = 0.1,
         rank: int = 60,
+        rounds: int = 2,
         blocks: Mapping[str, float] | None = None,
         drug_ridge: float = 1.0,
     ) -> None:
@@ -205,6 +233,7 @@ class ResponseGP(_Kernel):
         self.noise = noise
         self.threshold = threshold
         self.rank = rank
+        self.rounds = rounds
         self.blocks = blocks
         self.drug_ridge = drug_ridge
 
@@ -213,7 +242,7 @@ class ResponseGP(_Kernel):
         """Return what is worth searching."""
         return {
             "expression_weight": {"low": 0.1, "high": 2.0, "log": True},
-            "noise": {"low": 0.2, "high": 4.0, "log": True},
+            "noise": {"low": 0.3, "high": 5.0, "log": True},
             "threshold": {"low": 0.03, "high": 0.3, "log": True},
         }
 
@@ -226,20 +255,35 @@ class ResponseGP(_Kernel):
         start: State | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> Self:
-        """Solve one system a drug."""
+        """Solve one system a drug and round."""
         targets = check_targets(x, y)
         overall = float(targets.mean())
         sample, drug = least_squares_effects(x, targets - overall)
         residual = response_matrix(x, targets) - overall - sample[:, None] - drug
+        known = _measured(residual, 0)
+        residual, drug = residual[:, known], drug[known]
         left, right = soft_impute(residual, self.threshold, self.rank, 50)
-        completed = (left @ right.T).astype(np.float32)
-        features, self.block_scale_ = self._scaled(x)
-        self.centre_ = features.mean(axis=0)
-        features = features - self.centre_
-        profile = np.float32(self.expression_weight) * (features @ features.T)
+        ridge = KernelRidge(blocks=self.blocks, drug_ridge=self.drug_ridge).fit(x, targets)
+        self.drug_ids_, self.drug_x_, self.drug_inverse_ = ridge.drug_ids_, ridge.drug_x_, ridge.drug_inverse_
+        self.drug_effect_ = (overall + drug).astype(np.float32)
+        self.centre_, self.weight_ = ridge.centre_, ridge.weight_
+        self.mean_ = ridge.drug_effect_
+        features = self._profile(x) - ridge.centre_
+        power = float((features**2).sum(axis=1).mean())
+        profile = (features @ features.T) * np.float32(self.expression_weight / (power if power > 0 else 1.0))
+        fitted = (left @ right.T).astype(np.float32)
+        for _ in range(max(self.rounds, 1)):
+            fitted = self._regress(residual, np.where(np.isfinite(residual), residual, fitted), profile)
+        measured = _measured(residual, 1)
+        self.sample_ids_ = x.sample_ids[measured]
+        self.seen_ = (fitted + sample[:, None])[measured].astype(np.float32)
+        return self
+
+    def _regress(self, residual: Array, completed: npt.NDArray[np.floating], profile: FloatArray) -> FloatArray:
+        """Return every drug's residuals as predicted from the other drugs' completed residuals and the profiles."""
+        completed = completed.astype(np.float32)
         others = completed @ completed.T
         fitted = np.zeros(residual.shape, dtype=np.float32)
-        dual = np.zeros(residual.shape, dtype=np.float32)
         for column in range(residual.shape[1]):
             rows = np.flatnonzero(np.isfinite(residual[:, column]))
             if len(rows) < LEAST_SAMPLES:
@@ -247,92 +291,35 @@ class ResponseGP(_Kernel):
             own = completed[:, column]
             gram = others[:, rows] - own[:, None] * own[rows]
             power = float(gram[rows, np.arange(len(rows))].mean())
-            gram = gram / max(power, 1e-6) + profile[:, rows]
-            dual[rows, column] = _solve(gram[rows], residual[rows, column], self.noise)
-            fitted[:, column] = gram @ dual[rows, column]
-        self._learn_drugs(x, overall + drug)
-        self.sample_ids_ = x.sample_ids
-        self.seen_ = fitted + sample[:, None].astype(np.float32)
-        # An unseen sample has no effect of its own: expression predicts it, like one more drug.
-        general = _solve(features @ features.T, sample, self.noise)
-        self.weight_ = features.T @ (self.expression_weight * dual + general[:, None]).astype(np.float32)
-        return self
+            gram = gram / np.float32(power if power > 1e-6 else np.inf) + profile[:, rows]
+            fitted[:, column] = gram @ solve(gram[rows], residual[rows, column], self.noise)
+        return fitted
 
     def _grid(self, x: PairFeatures) -> FloatArray:
         rows = rows_of(x.sample_ids, self.sample_ids_)
         grid = np.empty((len(rows), len(self.drug_ids_)), dtype=np.float32)
-        grid[rows >= 0] = self.seen_[rows[rows >= 0]]
+        grid[rows >= 0] = self.seen_[rows[rows >= 0]] + self.drug_effect_
         if (rows < 0).any():
-            features = self._scaled(x, self.block_scale_)[0][rows < 0] - self.centre_
-            grid[rows < 0] = features @ self.weight_
-        return grid + self.drug_effect_
+            grid[rows < 0] = (self._profile(x)[rows < 0] - self.centre_) @ self.weight_ + self.mean_
+        return grid
 
 
-def choose_ridge(gram: FloatArray, residual: Array, *, n_drugs: int = 24) -> float:
-    """Return the λ with the least leave-one-out squared error over a sample of the drugs with most responses."""
-    count = np.isfinite(residual).sum(axis=0)
-    order = np.argsort(-count, kind="stable")
-    usable = order[count[order] >= 2 * LEAST_SAMPLES]
-    if not len(usable):
-        return 1.0
-    chosen = usable[np.linspace(0, len(usable) - 1, min(n_drugs, len(usable))).astype(int)]
-    candidates = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-    error = np.zeros(len(candidates))
-    for column in chosen:
-        rows = np.flatnonzero(np.isfinite(residual[:, column]))
-        value = residual[rows, column] - residual[rows, column].mean()
-        scale = max(float(value @ value), 1e-12)
-        for k, ridge in enumerate(candidates):
-            error[k] += float((leave_one_out(gram[np.ix_(rows, rows)], value, ridge) ** 2).sum()) / scale
-    return float(candidates[int(error.argmin())])
+def _measured(grid: Array, axis: int) -> npt.NDArray[np.bool_]:
+    """Return which drugs (axis 0) or samples (axis 1) have any response."""
+    return np.asarray(np.isfinite(grid).any(axis=axis))
 
 
-def leave_one_out(gram: FloatArray, y: Array, ridge: float) -> Array:
-    """Return the residual of each row when it alone is left out, exactly and without refitting."""
-    from scipy.linalg import lapack
-
-    system = np.array(gram, dtype=np.float64, order="F")
-    system[np.diag_indices(len(y))] += ridge
-    factor, _ = lapack.dpotrf(system, lower=1, overwrite_a=1)
-    dual, _ = lapack.dpotrs(factor, y, lower=1)
-    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    return np.asarray(dual / np.diag(inverse))
-
-
-def solve_by_drug(gram: FloatArray, residual: Array, ridge: float) -> Array:
-    """Return dual weights, shape of `residual`, each drug solved on its own observed rows; 0 elsewhere."""
-    dual = np.zeros(residual.shape)
-    for column in range(residual.shape[1]):
-        rows = np.flatnonzero(np.isfinite(residual[:, column]))
-        if len(rows) >= LEAST_SAMPLES:
-            dual[rows, column] = _solve(gram[np.ix_(rows, rows)], residual[rows, column], ridge)
-    return dual
-
-
-def solve_jointly(gram: FloatArray, residual: Array, ridge: float) -> Array:
-    """Return dual weights from one factorisation, missing residuals taken as 0."""
-    return np.asarray(_solve(gram, np.nan_to_num(residual), ridge))
-
-
-def _solve(gram: FloatArray, y: Array, ridge: float) -> FloatArray:
-    from scipy.linalg import lapack
-
-    system = np.array(gram, dtype=np.float32, order="F")
-    system[np.diag_indices(len(system))] += np.float32(ridge)
-    factor, info = lapack.spotrf(system, lower=1, overwrite_a=1)
-    if info:
-        raise DataError(f"the kernel is not positive definite with ridge {ridge:g}; use a larger one.")
-    dual, _ = lapack.spotrs(factor, np.asarray(y, dtype=np.float32), lower=1)
-    return np.asarray(dual)
-
-
-def _drug_features(x: PairFeatures) -> FloatArray:
-    name = "fingerprint"
-    return x.drug(name) if name in x.drug_x else np.zeros((len(x.drug_ids), 1), dtype=np.float32)
-
-
-def _tanimoto(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Tanimoto similarity of count fingerprints, shape (n, m); 0 against a drug without structure."""
-    product = a @ b.T
-    total = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - product
-    return np.asarray(product / np.maximum(total, 1e-12), dtype=np.float32)
+def _centre_gain(
+    profile: FloatArray, sizes: list[int], blocks: Mapping[str, float] | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return each feature's mean and the factor that gives its block the wanted share of the kernel's diagonal."""
+    centre = profile.mean(axis=0)
+    gain = np.zeros(profile.shape[1], dtype=np.float32)
+    weights = list((blocks or {"expression": 1.0}).values())
+    start = 0
+    for size, weight in zip(sizes, weights, strict=True):
+        part = slice(start, start + size)
+        power = float(((profile[:, part] - centre[part]) ** 2).sum(axis=1, dtype=np.float64).mean())
+        gain[part] = np.sqrt(weight / power) if power > 1e-12 else 0.0
+        start += size
+    return centre, gain
