@@ -74,35 +74,53 @@ def ncbi(folder: Path) -> Iterator[tuple[int, str, set[str], str]]:
         yield int(found["GeneID"]), str(found["Symbol"]), aliases, str(found.get("map_location", ""))
 
 
-def join(genes: pd.DataFrame, entries: Iterator[tuple[int, str, set[str], str]]) -> pd.DataFrame:
-    """Add entrez and cytoband; where a symbol of 2016 may be two genes of today, shared aliases decide, or nothing."""
+def join(genes: pd.DataFrame, entries: list[tuple[int, str, set[str], str]]) -> pd.DataFrame:
+    """Add entrez and cytoband.
+
+    A symbol of 2016 may be the symbol of one gene of today and an old one of others: shared aliases decide, and where
+    they do not, genes that NCBI had under their symbol of today as well are not meant. Likewise for a gene that
+    several entries claim. What stays undecided is left empty.
+    """
+    of_2016 = {symbol for _, symbol, _, _ in entries}
     names = [
         {symbol, *previous.split("|"), *alias.split("|")} - {""}
         for symbol, previous, alias in zip(genes["symbol"], genes["previous"], genes["alias"], strict=True)
     ]
     current = {symbol: row for row, symbol in enumerate(genes["symbol"])}
-    earlier: dict[str, list[int]] = defaultdict(list)
-    for row, text in enumerate(genes["previous"]):
-        for name in filter(None, text.split("|")):
-            earlier[name].append(row)
-    claims: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+    earlier, other = _index(genes["previous"]), _index(genes["alias"])
+    claims: dict[int, list[tuple[tuple[int, int], int, str]]] = defaultdict(list)
     for entrez, symbol, aliases, place in entries:
         rows = ([current[symbol]] if symbol in current else []) + earlier[symbol]
-        shared = [len(names[row] & aliases) for row in rows]
-        best = [row for row, n in zip(rows, shared, strict=True) if n == max(shared)]
+        rows = rows or [row for row in other[symbol] if genes["symbol"][row] not in of_2016]
+        shared = {row: len(names[row] & aliases) for row in rows}
+        best = [row for row in rows if shared[row] == max(shared.values(), default=0)]
+        if len(best) > 1:
+            best = [row for row in best if genes["symbol"][row] == symbol or genes["symbol"][row] not in of_2016]
         if len(best) == 1:
-            is_current = int(genes["symbol"][best[0]] == symbol)
-            claims[best[0]].append((is_current, entrez, place))
-    chosen = {row: max(found) for row, found in claims.items() if len({c[0] for c in found}) == len(found)}
+            rank = (int(genes["symbol"][best[0]] == symbol), shared[best[0]])
+            claims[best[0]].append((rank, entrez, place))
+    chosen = {}
+    for row, found in claims.items():
+        first, *others = sorted(found, reverse=True)
+        if not others or others[0][0] < first[0]:
+            chosen[row] = first
     genes["entrez"] = [str(chosen[row][1]) if row in chosen else "" for row in genes.index]
     places = [chosen[row][2] if row in chosen else "" for row in genes.index]
     genes["cytoband"] = [p if re.fullmatch(r"[\dXY]{1,2}[pqc][\w.\-]*|MT", p) else "" for p in places]
     return genes
 
 
+def _index(column: pd.Series) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, text in enumerate(column):
+        for name in filter(None, text.split("|")):
+            rows[name].append(row)
+    return rows
+
+
 def main(folder: Path) -> None:
     """Write the table, the same bytes for the same input."""
-    genes = join(hgnc(folder), ncbi(folder))
+    genes = join(hgnc(folder), list(ncbi(folder)))
     text = genes.to_csv(sep="\t", index=False, lineterminator="\n")
     TARGET.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
     filled = {column: int((genes[column] != "").sum()) for column in genes}
