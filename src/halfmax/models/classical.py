@@ -76,7 +76,7 @@ class RandomForest(PairTrees):
             min_samples_leaf=self.min_leaf,
             max_leaf_nodes=self.max_leaves,
             max_features=self.feature_share,
-            max_samples=self.row_share,
+            max_samples=max(1, round(self.row_share * len(y))),
             n_jobs=self.n_threads or -1,
             random_state=self.seed,
         ).fit(np.nan_to_num(x, nan=_NO_VALUE), y, sample_weight=weight)

@@ -19,8 +19,8 @@ class PairEncoder:
     """Principal components of samples and drugs, tissue, the drug's mean and the drug's response profile.
 
     The response profile of a drug is its row in the leading right singular vectors of the training residuals: drugs
-    that act on the same samples lie close together. It is missing (NaN) for a drug without training responses, and so is
-    its mean; trees send missing values their own way.
+    that act on the same samples lie close together. It is missing (NaN) for a drug without training responses, and so
+    is its mean; trees send missing values their own way.
 
     Parameters
     ----------
@@ -107,4 +107,7 @@ def _project(values: FloatArray, arrays: Mapping[str, npt.NDArray[np.generic]], 
     components = arrays[f"{side}_components"]
     if not components.shape[0]:
         return np.zeros((len(values), 0), np.float32)
-    return np.asarray((values - arrays[f"{side}_mean"]) @ components, dtype=np.float32)
+    # In double precision, so that the single precision handed on does not depend on the order of rows: a boosted
+    # tree's limits lie on training values, and the last bit would decide which way such a row goes.
+    centred = (values - arrays[f"{side}_mean"]).astype(np.float64)
+    return np.asarray(centred @ components.astype(np.float64), dtype=np.float32)

@@ -1,0 +1,154 @@
+"""Trees on pairs and the elastic net: they learn, equal the libraries they come from, and are restored whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from halfmax.errors import NotFittedError
+from halfmax.models.boosting import LightGBM, XGBoost
+from halfmax.models.classical import ElasticNet, RandomForest
+from halfmax.models.pairs import PairEncoder
+from tests.models.planted import features, linear_response, relabelled, renamed, restored
+
+TREES = [
+    LightGBM(n_trees=60, min_leaf=10, n_threads=1),
+    XGBoost(n_trees=60, min_leaf_weight=5, n_threads=1),
+    RandomForest(n_trees=20, min_leaf=3, row_share=0.7, n_threads=1),
+]
+ALL = [*TREES, ElasticNet(alpha=0.02)]
+
+
+def fresh(model, **changes):
+    return type(model)(**(model.get_params() | changes))
+
+
+def name(model):
+    return type(model).__name__
+
+
+@pytest.mark.parametrize("model", ALL, ids=name)
+def test_planted_truth_is_found_on_held_out_pairs(model):
+    x = features(n=250, m=6, d=20, seed=7)
+    y = linear_response(x, noise=0.2)
+    held_out = np.random.default_rng(0).random(x.n_pairs) < 0.2
+    fitted = fresh(model).fit(x.take_pairs(~held_out), y[~held_out])
+    error = np.mean((fitted.predict(x.take_pairs(held_out)).mean - y[held_out]) ** 2)
+    drug_mean = np.bincount(x.drug_index[~held_out], y[~held_out]) / np.bincount(x.drug_index[~held_out])
+    assert error < 0.7 * np.mean((drug_mean[x.drug_index[held_out]] - y[held_out]) ** 2)
+
+
+@pytest.mark.parametrize("model", ALL, ids=name)
+def test_state_restores_bit_equal_predictions(model):
+    x = features()
+    fitted = fresh(model).fit(x, linear_response(x))
+    for asked in (x.grid(), renamed(x, samples=True), renamed(x, drugs=True)):
+        mean = fitted.predict(asked).mean
+        assert mean.dtype == np.float32
+        np.testing.assert_array_equal(restored(fitted).predict(asked).mean, mean)
+
+
+@pytest.mark.parametrize("model", ALL, ids=name)
+def test_the_same_seed_gives_the_same_bits(model):
+    x = features()
+    y = linear_response(x)
+    np.testing.assert_array_equal(fresh(model).fit(x, y).predict(x).mean, fresh(model).fit(x, y).predict(x).mean)
+
+
+@pytest.mark.parametrize("model", ALL, ids=name)
+def test_order_of_asked_pairs_and_tables_means_nothing(model):
+    x = features()
+    y = linear_response(x)
+    other, _, order = relabelled(x, y)
+    fitted = fresh(model).fit(x, y)
+    # a matrix product may round differently for rows in another order, and a tree's limit may lie just there
+    apart = np.abs(fitted.predict(other).mean - fitted.predict(x).mean[order])
+    assert np.mean(apart < 1e-4) > 0.98
+
+
+def test_forest_kept_as_arrays_predicts_what_scikit_learns_does():
+    from sklearn.ensemble import RandomForestRegressor
+
+    rng = np.random.default_rng(0)
+    values, y = rng.normal(size=(300, 6)).astype(np.float32), rng.normal(size=300)
+    model = RandomForest(n_trees=7, min_leaf=2, max_leaves=50, feature_share=0.5, row_share=0.6, n_threads=1, seed=3)
+    model._grow(values, y, None)
+    reference = RandomForestRegressor(
+        n_estimators=7, min_samples_leaf=2, max_leaf_nodes=50, max_features=0.5, max_samples=0.6, random_state=3
+    ).fit(values, y)
+    asked = rng.normal(size=(9000, 6)).astype(np.float32)
+    np.testing.assert_allclose(model._apply(asked), reference.predict(asked), rtol=1e-12, atol=1e-12)
+
+
+def test_elastic_net_equals_scikit_learns_on_one_drug():
+    from sklearn.linear_model import ElasticNet as Reference
+
+    x = features(n=80, m=1, d=15, share=1.1)
+    y = linear_response(x)
+    found = ElasticNet(alpha=0.05, l1_ratio=0.5, n_genes=15).fit(x, y).predict(x).mean
+    z = x.sample("expression").astype(np.float64)
+    z = (z - z.mean(axis=0)) / z.std(axis=0)
+    net = Reference(alpha=0.05, l1_ratio=0.5, tol=1e-8, max_iter=10_000).fit(z, (y - y.mean()) / y.std())
+    np.testing.assert_allclose(found, y.mean() + y.std() * net.predict(z), atol=0.01)
+
+
+@pytest.mark.parametrize("model", TREES, ids=name)
+def test_classification_gives_probabilities_that_tell_the_classes_apart(model):
+    x = features(n=250, m=6, d=20, seed=7)
+    label = (linear_response(x, noise=0.2) > 2).astype(float)
+    held_out = np.random.default_rng(0).random(x.n_pairs) < 0.2
+    fitted = fresh(model, task="classification").fit(x.take_pairs(~held_out), label[~held_out])
+    probability = fitted.predict(x.take_pairs(held_out)).probability
+    assert probability is not None
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+    positive = label[held_out] > 0.5
+    assert np.mean(probability[positive][:, None] > probability[~positive]) > 0.75
+
+
+@pytest.mark.parametrize("model", ALL, ids=name)
+@pytest.mark.parametrize("case", ["constant", "one sample", "one drug", "flat genes", "silent drug"])
+def test_odd_data_gives_finite_predictions(model, case):
+    x = features()
+    keep = {
+        "one sample": x.sample_index == 0,
+        "one drug": x.drug_index == 0,
+        "silent drug": x.drug_index != 2,
+    }
+    x = x.take_pairs(keep[case]) if case in keep else x
+    if case == "flat genes":
+        flat = replace(x.sample_x["expression"], values=np.full_like(x.sample("expression"), 2.0))
+        x = replace(x, sample_x=dict(x.sample_x) | {"expression": flat})
+    y = np.full(x.n_pairs, 1.5) if case == "constant" else linear_response(x)
+    mean = fresh(model).fit(x, y).predict(x.grid()).mean
+    assert np.isfinite(mean).all()
+    if case == "constant":
+        np.testing.assert_allclose(mean, 1.5, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ALL, ids=name)
+def test_unseen_drug_and_sample_are_answered(model):
+    x = features()
+    fitted = fresh(model).fit(x, linear_response(x))
+    assert np.isfinite(fitted.predict(renamed(x.grid(), samples=True, drugs=True)).mean).all()
+
+
+def test_pair_encoding_learns_only_from_pairs_in_training():
+    x = features()
+    y = linear_response(x)
+    train = x.sample_index < 40
+    encoder = PairEncoder().fit(x.take_pairs(train), y[train])
+    changed = replace(x.sample_x["expression"], values=x.sample("expression").copy())
+    changed.values[40:] += 100
+    other = replace(x, sample_x=dict(x.sample_x) | {"expression": changed})
+    again = PairEncoder().fit(other.take_pairs(train), y[train])
+    for key, value in encoder.arrays.items():
+        np.testing.assert_array_equal(value, again.arrays[key])
+
+
+@pytest.mark.parametrize("model", ALL, ids=name)
+def test_asking_before_fitting_is_named(model):
+    with pytest.raises(NotFittedError):
+        fresh(model).predict(features())
