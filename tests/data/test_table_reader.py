@@ -281,6 +281,8 @@ class TestResponse:
             read_response(path, sample="whom")
         with pytest.raises(DataError, match=r"none of its columns 'who', 'what'.* is known as the drug"):
             read_response(path)
+        with pytest.raises(DataError, match=r"known as the drug.*Is it 'drug[AB]'\? .*samples × drugs must be made long"):
+            read_response(text(tmp_path, "cell,drugA,drugB\nx,1,2\n", "wide.csv"))
         with pytest.raises(DataError, match="cannot be two of"):
             read_response(path, sample="who", drug="who", value="how much", unit="ln_uM")
 

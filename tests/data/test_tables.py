@@ -106,12 +106,19 @@ def test_refused_with_the_row_and_the_reason(tmp_path: Path, content: str | byte
 
 
 def test_a_header_one_name_short_is_row_names_only_if_every_row_agrees(tmp_path: Path) -> None:
-    table = read_table(write(tmp_path, "s1,s2\nTP53,1,2\nEGFR,3,4\n"))
+    table = read_table(write(tmp_path, "s1\ts2\nTP53\t1\t2\nEGFR\t3\t4\n"))
     assert table.columns == ("", "s1", "s2")
     assert table.frame.iloc[:, 0].tolist() == ["TP53", "EGFR"]
     assert "row-names" in codes(table)
     with pytest.raises(DataError, match=r"row 3 has 2"):
-        read_table(write(tmp_path, "s1,s2\nTP53,1,2\nEGFR,3\n"))
+        read_table(write(tmp_path, "s1\ts2\nTP53\t1\t2\nEGFR\t3\n"))
+
+
+def test_decimal_commas_between_commas_are_not_taken_for_row_names(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2 rows .*row 2 has 4.*decimal commas, put a tab.*begin with a name"):
+        read_table(write(tmp_path, "cell,drug,ic50\na,x,0,5\nb,x,1,5\n"))
+    quoted = read_table(write(tmp_path, '"s1","s2"\n"TP53",1,2\n"EGFR",3,4\n'))
+    assert quoted.columns == ("", "s1", "s2")
 
 
 def test_a_delimiter_at_the_end_of_every_row_shifts_nothing(tmp_path: Path) -> None:
@@ -119,7 +126,7 @@ def test_a_delimiter_at_the_end_of_every_row_shifts_nothing(tmp_path: Path) -> N
     assert table.columns == ("id", "v")
     assert table.numbers([1]).values[:, 0].tolist() == [1, 2]
     with pytest.raises(DataError, match="the last cell is always empty"):
-        read_table(write(tmp_path, "id,v\na,1,\nb,2,\n"))
+        read_table(write(tmp_path, "id\tv\na\t1\t\nb\t2\t\n"))
 
 
 def test_a_first_row_of_values_is_no_header(tmp_path: Path) -> None:

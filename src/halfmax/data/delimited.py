@@ -54,7 +54,8 @@ def parse_delimited(content: bytes, findings: Findings, *, delimiter: str | None
         skip = len(body.split(b"\n", 1)[0]) + 1 if not many_lines else _end_of_first_record(body, delimiter)
         if len(records) == 1:
             raise DataError(f"it has a header ({examples(names)}) and no rows below it.")
-        if len(records[1][1]) == len(names) + 1:
+        # R writes row names under a header that lacks one; without quotes, decimal commas would look the same.
+        if len(records[1][1]) == len(names) + 1 and (delimiter != "," or quoted):
             findings.info(
                 "row-names", "the header has one name fewer than the rows have cells: they start with a name."
             )
@@ -230,7 +231,11 @@ def _refuse_ragged(body: bytes, delimiter: str, width: int, row: int, *, header:
     if not wrong:
         return
     shown = ", ".join(f"row {number} has {cells}" for number, cells in wrong[:3])
-    hint = " If its commas are decimal commas, put a tab or semicolon between the cells." if delimiter == "," else ""
+    hint = ""
+    if delimiter == ",":
+        hint = " If its commas are decimal commas, put a tab or semicolon between the cells."
+        if all(cells == width + 1 for _, cells in wrong):
+            hint += " If the rows begin with a name of their own, give that column a name too."
     raise DataError(
         f"{len(wrong)} rows have too many or too few cells: {width} are expected (the cells are separated by a "
         f"{_NAMES.get(delimiter, repr(delimiter))}), {shown}{', …' if len(wrong) > 3 else ''}.{hint}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ DRUG_COLUMNS = {
     "pathway": ("pathway", "pathway_name", "target_pathway", "moa"),
 }
 
+_LONG = " One row holds one pair or drug: a table of samples × drugs must be made long first."
 _NOT_TEXT = ("", "nan", "NaN", "NA", "N/A", "#N/A", "null", "None")
 
 
@@ -84,7 +86,7 @@ def pick(
     if not found:
         raise DataError(
             f"none of its columns {examples(table.columns, 12)} is known as the {what}; rename one to {names[0]!r}, or "
-            f"say which it is.{_closest(table.columns, names)}"
+            f"say which it is.{_closest(table.columns, names)}{_LONG if what == 'drug' else ''}"
         )
     if wanted and len(found) > 1:
         ids_wanted = set(wanted)
@@ -147,12 +149,9 @@ def attributes(
 
 
 def _closest(columns: Sequence[str], names: Sequence[str]) -> str:
-    hints = [f"{column!r} for {name!r}?" for name in names[:3] if (column := _nearest(name, columns))]
-    return f" {hints[0].capitalize()}" if hints else ""
-
-
-def _nearest(name: str, columns: Sequence[str]) -> str | None:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, [c.lower() for c in columns], n=1, cutoff=0.75)
-    return next((c for c in columns if c.lower() == close[0]), None) if close else None
+    """Return the column whose name is nearest to a usual one, as a question."""
+    original = {column.lower(): column for column in columns}
+    for name in names[:3]:
+        if close := get_close_matches(name, list(original), n=1, cutoff=0.75):
+            return f" Is it {original[close[0]]!r}?"
+    return ""

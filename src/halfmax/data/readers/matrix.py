@@ -250,7 +250,8 @@ def _refuse_text(table: Table, columns: Sequence[int], numbers: Numbers, keep: n
         for row, at, text in numbers.bad
         if at in place
     ]
-    hint = " Are the commas decimal commas or separators of thousands? Write 1234.5." if "," in "".join(shown) else ""
+    commas = any("," in text for _, at, text in numbers.bad if at in place)
+    hint = " Are the commas decimal commas or separators of thousands? Write 1234.5." if commas else ""
     raise DataError(
         f"{int(n_bad.sum())} cells in {int((n_bad > 0).sum())} columns are no numbers: {'; '.join(shown[:3])}.{hint}"
     )
