@@ -129,7 +129,8 @@ def test_names_are_text_without_outer_spaces(small: ResponseDataset) -> None:
 def test_profiles_go_to_their_lines_and_to_no_other(small: ResponseDataset) -> None:
     expression = small.omics["expression"]
     assert dict(expression["EGFR"]) == {"A-549": 0.0, "KM-H2": 1.0, "TT": 2.0, "NCI-H513": 3.0, "SKN": 4.0}
-    assert set(small.omics["mutation"].index) == {"A-549", "KM-H2", "NCI-H513", "HT"}
+    assert set(small.omics["mutation"].index) == {"A-549", "KM-H2", "NCI-H513", "HT", "T-T"}
+    assert set(small.omics["copy_number"].index) == {"A-549", "KM-H2", "NCI-H513", "HT", "TT"}
     assert {str(small.omics[m].to_numpy().dtype) for m in ("mutation", "copy_number", "events")} == {"int8"}
     assert expression.to_numpy().dtype == np.float32
     assert list(small.omics["events"].index) == ["A-549", "KM-H2", "KMH-2"]
@@ -141,9 +142,10 @@ def test_every_line_without_a_profile_has_a_reason(small: ResponseDataset) -> No
     assert isinstance(names, dict)
     told = {name: (how, why) for name, _, how, why in names["expression"]["rows"]}
     assert told["HT"] == ("none", "COSMIC lists no expression array of this line")
-    assert "medullary thyroid" in told["T-T"][1]
+    assert "a thyroid carcinoma" in told["T-T"][1]
     assert told["NCI-H513"][0] == "alias"
-    assert {name: how for name, _, how, _ in names["mutation"]["rows"]}["TT"] == "ambiguous"
+    owned = {name: entry for name, entry, *_ in names["mutation"]["rows"] if name in ("TT", "T-T")}
+    assert owned == {"TT": None, "T-T": "TT"}
     assert sum(names["expression"]["counts"].values()) == len(LINES)
     without = small.notes["samples_without"]
     assert isinstance(without, dict)
@@ -268,8 +270,8 @@ class TestRealData:
         shapes = {modality: frame.shape for modality, frame in gdsc2.omics.items()}
         assert shapes == {
             "expression": (940, 6163),
-            "mutation": (941, 6163),
-            "copy_number": (941, 6163),
+            "mutation": (942, 6163),
+            "copy_number": (942, 6163),
             "events": (959, 677),
         }
         counts = gdsc2.notes["response"]
@@ -303,11 +305,17 @@ class TestRealData:
         assert sum(fit.loc[name].idxmax() == name for name in renamed) >= 15
         assert fit.loc["KM-H2"].idxmax() == "KM-H2"
 
-    def test_the_owners_of_shared_names_express_their_tissue(self, gdsc2: ResponseDataset) -> None:
+    def test_the_owners_of_shared_names_look_like_their_tissue(self, gdsc2: ResponseDataset) -> None:
         ranks = gdsc2.omics["expression"].rank(pct=True)
         assert (ranks.loc["TT", ["CALCA", "CHGA", "RET"]] > 0.97).all()
         assert (ranks.loc["KM-H2", ["PTPRC", "CD74", "LAPTM5"]] > 0.75).all()
         assert {"T-T", "KMH-2"}.isdisjoint(ranks.index)
+        mutations, events = gdsc2.omics["mutation"], gdsc2.omics["events"]
+        for line, genes in {"T-T": ["TP53"], "KM-H2": ["BCOR", "BLM", "PCSK5"]}.items():
+            assert (mutations.loc[line, genes] == 1).all()
+            assert (events.loc[line, [f"{gene}_mut" for gene in genes]] == 1).all()
+        assert events.loc["TT", "TP53_mut"] == 0
+        assert {"TT", "KMH-2"}.isdisjoint(mutations.index)
 
     def test_lines_without_expression_have_reasons(self, gdsc2: ResponseDataset) -> None:
         names, without = gdsc2.notes["names"], gdsc2.notes["samples_without"]

@@ -25,16 +25,16 @@ class Owner(NamedTuple):
     why: str
 
 
-_MESOTHELIOMA = "COSMIC lists the line without the prefix NCI-; no other line has this number"
-_SNU = "COSMIC lists the line with the prefix NCI-; same COSMIC id"
+_WITHOUT = "COSMIC lists the line without the prefix NCI-, and no other line with this number"
+_WITH = "COSMIC lists the line with the prefix NCI-, and no other line with this number"
 
 #: Names of cell lines to the other name they go by.
 CELL_LINE_ALIASES: Mapping[str, Known] = {
     **{
-        f"NCI-H{number}": Known(f"H{number}", _MESOTHELIOMA)
+        f"NCI-H{number}": Known(f"H{number}", _WITHOUT)
         for number in (290, 513, 2369, 2373, 2461, 2591, 2595, 2722, 2731, 2795, 2803, 2804, 2810, 2818, 2869, 3118)
     },
-    **{f"SNU-{number}": Known(f"NCI-SNU-{number}", _SNU) for number in (1, 5, 16)},
+    **{f"SNU-{number}": Known(f"NCI-SNU-{number}", _WITH) for number in (1, 5, 16)},
 }
 
 #: Names of drugs to the other name they go by.

@@ -1,8 +1,8 @@
 """Read pickles of plain containers and torch tensors, and nothing else; no class of the file's choosing is ever made.
 
 A pickle is a program. This reader runs it with a closed list of names: each stands for a function of ours that only
-puts data together. Any other name is refused before it is looked up. torch itself is not imported. What a file can still
-do is use up memory while it is read, so only files whose sha256 is known are given to it.
+puts data together. Any other name is refused before it is looked up. torch itself is not imported. What a file can
+still do is use up memory while it is read, so only files whose sha256 is known are given to it.
 """
 
 from __future__ import annotations
