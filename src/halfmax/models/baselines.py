@@ -269,4 +269,4 @@ def _tissue_codes(one_hot: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """Return each row's level; the number of levels for a row of zeros."""
     if not one_hot.shape[1]:
         return np.zeros(len(one_hot), dtype=np.int64)
-    return np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), one_hot.shape[1]).astype(np.int64)
+    return np.asarray(np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), one_hot.shape[1]), dtype=np.int64)

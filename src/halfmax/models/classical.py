@@ -21,7 +21,7 @@ from halfmax.models.base import (
 )
 from halfmax.models.boosting import PairTrees
 
-_NO_VALUE = np.float32(-1e6)
+_NO_VALUE = -1e6
 
 
 class RandomForest(PairTrees):

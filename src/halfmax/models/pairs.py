@@ -109,5 +109,6 @@ def _project(values: FloatArray, arrays: Mapping[str, npt.NDArray[np.generic]], 
         return np.zeros((len(values), 0), np.float32)
     # In double precision, so that the single precision handed on does not depend on the order of rows: a boosted
     # tree's limits lie on training values, and the last bit would decide which way such a row goes.
-    centred = (values - arrays[f"{side}_mean"]).astype(np.float64)
+    mean = arrays[f"{side}_mean"].astype(np.float64)
+    centred = values.astype(np.float64) - mean
     return np.asarray(centred @ components.astype(np.float64), dtype=np.float32)
