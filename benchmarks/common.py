@@ -58,7 +58,7 @@ def now() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return what a figure depends on: processor, cores, load, versions, threads."""
+    """Return what a figure depends on: the code that ran, processor, cores, load, versions, threads."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -66,6 +66,7 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
+        "source": source(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load_average_1_min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -74,6 +75,27 @@ def machine() -> dict[str, Any]:
         "packages": versions,
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
     }
+
+
+def source() -> dict[str, Any]:
+    """Return which code is measured: a digest of the package's files, and the commit where there is one."""
+    import hashlib
+    import subprocess
+
+    import halfmax
+
+    package = Path(halfmax.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    found: dict[str, Any] = {"sha256": digest.hexdigest()}
+    try:
+        git = ["git", "-C", str(package)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return found
+    return found | {"commit": commit.stdout.strip(), "uncommitted_changes": bool(changed.stdout.strip())}
 
 
 def peak_memory_mb() -> float:
