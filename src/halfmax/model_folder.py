@@ -13,6 +13,7 @@ from halfmax.data.dataset import Measure
 from halfmax.data.storage import atomic_folder, read_verified, write_json
 from halfmax.errors import HalfmaxError, ModelFileError, examples
 from halfmax.features.pipeline import FeaturePipeline
+from halfmax.models.base import MODELS
 from halfmax.state import State
 
 if TYPE_CHECKING:
@@ -58,18 +59,15 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
     return folder
 
 
-def load_predictor(folder: Path) -> Predictor:
-    """Read a predictor after checking every file; nothing in it is executed."""
-    from halfmax.models.base import MODELS
-    from halfmax.predictor import Predictor
-
+def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
+    """Read a predictor into a new `kind` after checking every file; nothing in it is executed."""
     manifest = read_verified(folder, FORMAT, FORMAT_VERSION)
     arrays = _read_arrays(folder / ARRAYS)
     own = {ARRAYS, "manifest.json"}
     files = {n: (folder / n).read_text(encoding="utf-8") for n in manifest["files"] if n not in own}
     try:
         spec = manifest["model"]
-        predictor = Predictor(MODELS.get(spec["name"])(**spec["params"]), spec["name"])
+        predictor = kind(MODELS.get(spec["name"])(**spec["params"]), spec["name"])
         predictor.model.set_state(State(_part(arrays, "model"), spec["meta"], files))
         predictor.features_ = FeaturePipeline.from_state(State(_part(arrays, "features"), manifest["features"]))
         predictor.scale_ = (float(manifest["scale"][0]), float(manifest["scale"][1]))

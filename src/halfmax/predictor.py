@@ -16,6 +16,7 @@ from halfmax.errors import DataError, NotFittedError, UnknownNameError, did_you_
 from halfmax.features.blocks import PairFeatures, rows_of
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.labels import SENSITIVE
+from halfmax.model_folder import load_predictor, save_predictor
 from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Predictor:
         self.drugs_ = train.drugs
         self.reference_ = _reference(train)
         self.about_: dict[str, Any] = {
-            "data": {"name": train.name, "fingerprint": train.fingerprint(), "notes": dict(train.notes)},
+            "data": {"name": train.name, "notes": dict(train.notes)},
             "n_samples": len(train.samples),
             "n_pairs": train.n_pairs,
         }
@@ -212,17 +213,13 @@ class Predictor:
 
     def save(self, folder: Path | str) -> Path:
         """Write the predictor as a folder of JSON and safetensors; whole or not at all."""
-        from halfmax.model_folder import save_predictor
-
         self._check_fitted()
         return save_predictor(self, Path(folder))
 
     @classmethod
     def load(cls, folder: Path | str) -> Predictor:
         """Read a saved predictor; raise ModelFileError if anything in it is missing, foreign or changed."""
-        from halfmax.model_folder import load_predictor
-
-        return load_predictor(Path(folder))
+        return load_predictor(cls, Path(folder))
 
     def _grid(
         self, omics: Mapping[str, pd.DataFrame], drugs: pd.DataFrame, samples: pd.DataFrame | None

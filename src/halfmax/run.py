@@ -29,7 +29,7 @@ from halfmax.labels import Labels, Threshold
 from halfmax.models.base import MODELS
 from halfmax.predictor import Predictor
 from halfmax.report import Report
-from halfmax.split import Split, check_split, make_splits, sample_groups, splits_from_table
+from halfmax.split import Split, check_split, make_splits, row_groups, sample_groups, splits_from_table
 
 log = logging.getLogger(__name__)
 PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "torch", "rdkit", "lightgbm", "xgboost-cpu", "pyarrow")
@@ -78,8 +78,9 @@ def prepare(config: RunConfig, dataset: ResponseDataset) -> Prepared:
             raise DataError(f"split.only names folds {examples(unknown)}; there are {', '.join(known)}.")
         splits = [s for s in splits if s.fold in config.split.only]
     notes: list[str] = []
+    groups = row_groups(dataset, config.split.protocol)
     for split in splits:
-        notes += check_split(dataset, split, allow_aliases=config.split.folds is not None)
+        notes += check_split(dataset, split, allow_aliases=config.split.folds is not None, groups=groups)
     return Prepared(dataset, dropped, splits, tuple(notes))
 
 
@@ -142,6 +143,7 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
         dataset, valid = dataset.take(part.train), dataset.take(part.test)
     predictor = Predictor.of(name, config.params_of(name))
     predictor.fit(dataset, valid, features=make_features(config))
+    predictor.about_["data"]["fingerprint"] = dataset.fingerprint()
     predictor.about_ |= {
         "split": {"protocol": config.split.protocol, "n_folds": len(prepared.splits)},
         "metrics": _scores(results.metrics, name, "all").dropna().set_index("metric")["value"].round(6).to_dict(),

@@ -177,7 +177,9 @@ def splits_from_table(
     ]
 
 
-def check_split(dataset: ResponseDataset, split: Split, *, allow_aliases: bool = False) -> list[str]:
+def check_split(
+    dataset: ResponseDataset, split: Split, *, allow_aliases: bool = False, groups: IndexArray | None = None
+) -> list[str]:
     """Raise LeakageError if a group of the protocol is on both sides of a boundary.
 
     Parameters
@@ -185,6 +187,8 @@ def check_split(dataset: ResponseDataset, split: Split, *, allow_aliases: bool =
     allow_aliases
         Return crossings by alias, shared structure or near-identical profile as sentences instead of raising; for
         fixed folds that others made. The same id on both sides always raises.
+    groups
+        What `row_groups` returned, where many splits of one dataset are checked.
     """
     parts = {"train": split.train, "valid": split.valid, "test": split.test}
     taken = np.concatenate(list(parts.values()))
@@ -197,7 +201,7 @@ def check_split(dataset: ResponseDataset, split: Split, *, allow_aliases: bool =
     if column:
         ids = dataset.response[column].to_numpy()
         _raise_if_shared(split, {k: ids[v] for k, v in parts.items()}, column)
-    groups = row_groups(dataset, split.protocol)
+    groups = row_groups(dataset, split.protocol) if groups is None else groups
     shared = np.intersect1d(groups[split.fit_rows], groups[split.test])
     if not len(shared):
         _raise_if_shared(split, {"train": groups[split.train], "valid": groups[split.valid]}, "group")

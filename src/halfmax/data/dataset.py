@@ -200,7 +200,7 @@ class ResponseDataset:
         frames |= {f"drug_features/{k}": v for k, v in sorted(self.drug_features.items())}
         for key, frame in frames.items():
             digest.update(f"{key}\0{chr(1).join(map(str, frame.columns))}".encode())
-            digest.update(pd.util.hash_pandas_object(frame, index=True).to_numpy().astype("<u8").tobytes())
+            digest.update(_content(frame))
         return digest.hexdigest()
 
     def save(self, folder: Path | str) -> Path:
@@ -256,6 +256,16 @@ class ResponseDataset:
         tables = {"response": self.response, "samples": self.samples, "drugs": self.drugs}
         tables |= {f"omics_{k}": v for k, v in self.omics.items()}
         return tables | {f"drug_features_{k}": v for k, v in self.drug_features.items()}
+
+
+def _content(frame: pd.DataFrame) -> bytes:
+    """Return a frame's index and values as bytes: numbers of one type as they are, anything else as text."""
+    index = "\x01".join(map(str, frame.index)).encode()
+    dtypes = set(frame.dtypes)
+    if len(dtypes) == 1 and next(iter(dtypes)).kind in "fiu":
+        values = np.ascontiguousarray(frame.to_numpy())
+        return index + values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    return index + pd.util.hash_pandas_object(frame, index=False).to_numpy().astype("<u8").tobytes()
 
 
 def _check_response(response: pd.DataFrame) -> None:

@@ -99,12 +99,12 @@ class LightGBM(PairTrees):
 
     def __init__(
         self,
-        n_trees: int = 300,
+        n_trees: int = 500,
         learning_rate: float = 0.08,
-        n_leaves: int = 63,
-        min_leaf: int = 60,
+        n_leaves: int = 15,
+        min_leaf: int = 200,
         feature_share: float = 0.3,
-        row_share: float = 0.7,
+        row_share: float = 0.4,
         l2: float = 10.0,
         task: str = "regression",
         n_threads: int = 0,

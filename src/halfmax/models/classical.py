@@ -41,11 +41,11 @@ class RandomForest(PairTrees):
 
     def __init__(
         self,
-        n_trees: int = 100,
-        min_leaf: int = 8,
+        n_trees: int = 60,
+        min_leaf: int = 4,
         max_leaves: int = 4000,
-        feature_share: float = 0.25,
-        row_share: float = 0.2,
+        feature_share: float = 0.3,
+        row_share: float = 0.08,
         task: str = "regression",
         n_threads: int = 0,
         seed: int = 0,

@@ -145,10 +145,15 @@ class KernelRidge(GridModel):
         gram = a @ b.T
         if self.kernel == "linear":
             return np.asarray(gram)
-        distance = np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * gram, 0)
+        squared = np.einsum("ij,ij->i", a, a)
+        other = squared if a is b else np.einsum("ij,ij->i", b, b)
+        gram *= -2
+        gram += squared[:, None] + other
+        distance = np.maximum(gram, 0, out=gram)
         if a is b:
             self.width_ = float(np.median(distance[np.triu_indices(len(a), 1)])) if len(a) > 1 else 1.0
-        return np.asarray(np.exp(-distance / (2 * max(self.width_, 1e-12))), dtype=np.float32)
+        distance *= np.float32(-0.5 / max(self.width_, 1e-12))
+        return np.asarray(np.exp(distance, out=distance))
 
     def _leverage(self, features: FloatArray, gram: FloatArray, ridge: float) -> FloatArray:
         """Return the matrix whose product with features (or kernel rows) has the squared length kᵀ (K + λI)⁻¹ k."""

@@ -23,11 +23,10 @@ from halfmax.models.base import (
     response_matrix,
 )
 from halfmax.models.loop import LoopSettings, pick_device, train
+from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, rotation
 
 if TYPE_CHECKING:
     import torch
-
-ACTIVATIONS = ("relu", "tanh", "silu", "gelu")
 
 
 class TwoTowerMLP(BaseModel):
@@ -35,8 +34,8 @@ class TwoTowerMLP(BaseModel):
 
     The sample tower reads expression in the coordinates of the training samples' principal components, all of them and
     randomly rotated: nothing is lost, the first layer costs a tenth, and weight decay acts as ridge does. The drug tower
-    reads fingerprints and descriptors; a learned vector and bias is added for a drug seen in training, and dropped at
-    random so that the tower alone serves unseen drugs. A step encodes a batch of samples and every drug once and takes
+    reads fingerprints and descriptors and serves unseen drugs; a drug seen in training has a learned vector and bias of
+    its own, except for a random share that is treated as unseen in each step. A step encodes a batch of samples and every drug once and takes
     the squared error (or cross-entropy) over the measured cells of the block.
 
     Parameters
@@ -50,7 +49,7 @@ class TwoTowerMLP(BaseModel):
     dropout, input_dropout, drug_dropout
         Shares dropped of the sample tower's units, of its inputs and in the drug tower.
     identity_dropout
-        Share of drugs whose learned vector is dropped in a step.
+        Share of seen drugs that are treated as unseen in a step, which trains the drug tower.
     drug_identity
         Whether seen drugs have a vector of their own.
     learning_rate, weight_decay, epochs, batch_size, patience
@@ -77,14 +76,14 @@ class TwoTowerMLP(BaseModel):
         layers: int = 1,
         drug_width: int = 256,
         activation: str = "silu",
-        dropout: float = 0.7,
+        dropout: float = 0.5,
         input_dropout: float = 0.3,
         drug_dropout: float = 0.3,
         identity_dropout: float = 0.1,
         drug_identity: bool = True,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.1,
-        epochs: int = 40,
+        epochs: int = 60,
         batch_size: int = 128,
         patience: int | None = None,
         members: int = 3,
@@ -197,7 +196,7 @@ class TwoTowerMLP(BaseModel):
         weights = {k: v.to(device) for k, v in self._initial(grid, generator, start).items()}
         samples = torch.as_tensor(self._sample_input(x), device=device)
         drugs = torch.as_tensor(self._drug_input(x), device=device)
-        cells = _Cells(grid, self.task, device)
+        cells = Cells(grid, self.task, device)
         trained = np.flatnonzero(np.isfinite(grid).any(axis=1))
         rows = np.arange(len(x.drug_ids))
 
@@ -226,7 +225,7 @@ class TwoTowerMLP(BaseModel):
         import torch
 
         x, y = valid
-        cells = _Cells(response_matrix(x, check_targets(x, y)), self.task, device)
+        cells = Cells(response_matrix(x, check_targets(x, y)), self.task, device)
         samples = torch.as_tensor(self._sample_input(x), device=device)
         drugs = torch.as_tensor(self._drug_input(x), device=device)
         rows = rows_of(x.drug_ids, self.drug_ids_)
@@ -285,13 +284,13 @@ class TwoTowerMLP(BaseModel):
         """Encode samples, shape (n, k) or (members, n, k), to (members, n, width)."""
         import torch
 
-        act = _activation(self.activation)
+        act = activation(self.activation)
         x = x if x.dim() == 3 else x.expand(len(weights["enter"]), -1, -1)
-        h = act(torch.baddbmm(weights["bias_enter"], _drop(x, self.input_dropout, generator), weights["enter"]))
+        h = act(torch.baddbmm(weights["bias_enter"], drop(x, self.input_dropout, generator), weights["enter"]))
         for i in range(1, self.layers):
-            dropped = _drop(h, self.dropout, generator)
+            dropped = drop(h, self.dropout, generator)
             h = h + act(torch.baddbmm(weights[f"bias_hidden{i}"], dropped, weights[f"hidden{i}"]))
-        return _drop(h, self.dropout, generator)
+        return drop(h, self.dropout, generator)
 
     def _drugs(
         self,
@@ -303,12 +302,10 @@ class TwoTowerMLP(BaseModel):
         """Encode drugs to vectors (members, n, width) and biases (members, n); `rows` -1 = unseen."""
         import torch
 
-        act = _activation(self.activation)
+        act = activation(self.activation)
         members = len(weights["enter"])
-        x = _drop(x.expand(members, -1, -1), self.drug_dropout, generator)
-        h = _drop(
-            act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator
-        )
+        x = drop(x.expand(members, -1, -1), self.drug_dropout, generator)
+        h = drop(act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator)
         out = torch.baddbmm(weights["bias_drug_leave"], h, weights["drug_leave"])
         vector, bias = out[..., :-1], out[..., -1]
         known = torch.as_tensor(rows >= 0, device=x.device).float().expand(members, -1)
@@ -318,16 +315,16 @@ class TwoTowerMLP(BaseModel):
             kept = torch.rand(known.shape, generator=generator) >= self.identity_dropout
             known = known * kept.to(x.device)
         place = torch.as_tensor(np.maximum(rows, 0), device=x.device)
-        vector = vector + weights["identity"][:, place] * known[..., None]
+        vector = vector * (1 - known[..., None]) + weights["identity"][:, place] * known[..., None]
         return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
 
     def _learn_inputs(self, x: PairFeatures) -> None:
         rng = np.random.default_rng(self.seed)
         self.drug_ids_ = x.drug_ids
-        self.sample_mean_, self.sample_basis_ = _rotation(x.sample("expression"), rng)
+        self.sample_mean_, self.sample_basis_ = rotation(x.sample("expression"), rng)
         drug = [_unit_power(x.drug(name)) for name in x.drug_x]
         self.drug_block_scale_ = np.array([scale for _, scale in drug], dtype=np.float32)
-        self.drug_mean_, self.drug_basis_ = _rotation(self._drug_blocks(x), rng)
+        self.drug_mean_, self.drug_basis_ = rotation(self._drug_blocks(x), rng)
 
     def _sample_input(self, x: PairFeatures) -> FloatArray:
         return np.asarray((x.sample("expression") - self.sample_mean_) @ self.sample_basis_, dtype=np.float32)
@@ -350,33 +347,6 @@ class TwoTowerMLP(BaseModel):
         for name in ("width", "layers", "drug_width", "epochs", "batch_size", "members"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name} is {getattr(self, name)}; it is at least 1.")
-
-
-class _Cells:
-    """The measured cells of a samples × drugs matrix, and the loss on a batch of its rows."""
-
-    def __init__(self, grid: npt.NDArray[np.float64], task: str, device: torch.device) -> None:
-        import torch
-
-        known = np.isfinite(grid)
-        weight = known.astype(np.float32)
-        if task == "classification":
-            share = float(np.clip(np.nanmean(grid), 1e-6, 1 - 1e-6))
-            weight = np.where(grid > 0.5, 0.5 / share, 0.5 / (1 - share)).astype(np.float32) * known
-        self.target = torch.as_tensor(np.where(known, grid, 0), dtype=torch.float32, device=device)
-        self.weight = torch.as_tensor(weight, device=device)
-        self.binary = task == "classification"
-
-    def loss(self, score: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss a measured cell, summed over members."""
-        import torch
-
-        target, weight = self.target[rows], self.weight[rows]
-        if self.binary:
-            error = torch.nn.functional.binary_cross_entropy_with_logits(score, target, reduction="none")
-        else:
-            error = (score - target) ** 2
-        return ((error * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-6)).sum()
 
 
 def replace_members(model: TwoTowerMLP, members: int) -> TwoTowerMLP:
@@ -421,41 +391,6 @@ def _union(ids, blocks, other_ids, other_blocks):  # type: ignore[no-untyped-def
     return np.concatenate([ids, other_ids[new]]), joined, place
 
 
-def _rotation(values: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Return mean and basis: all principal components of the rows, randomly rotated, entries of mean square 1."""
-    mean = values.mean(axis=0)
-    centred = (values - mean).astype(np.float64)
-    size, left = np.linalg.eigh(centred @ centred.T)
-    keep = size > max(float(size.max(initial=0)) * 1e-6, 1e-12)
-    if not keep.any():
-        return mean, np.zeros((values.shape[1], 1), dtype=np.float32)
-    axes = centred.T @ (left[:, keep] / np.sqrt(size[keep]))
-    turn, _ = np.linalg.qr(rng.standard_normal((keep.sum(), keep.sum())))
-    scale = np.sqrt(keep.sum() * len(values) / size[keep].sum())
-    return mean, np.ascontiguousarray(axes @ turn * scale, dtype=np.float32)
-
-
 def _unit_power(values: FloatArray) -> tuple[FloatArray, float]:
     power = float(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean()) if values.size else 0.0
     return values, 1 / math.sqrt(power) if power > 1e-12 else 0.0
-
-
-def _activation(name: str):  # type: ignore[no-untyped-def]
-    import torch
-
-    return {
-        "relu": torch.relu,
-        "tanh": torch.tanh,
-        "silu": torch.nn.functional.silu,
-        "gelu": torch.nn.functional.gelu,
-    }[name]
-
-
-def _drop(x: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:
-    """Drop a share of entries in training (a generator is given); nothing otherwise."""
-    if generator is None or share <= 0:
-        return x
-    import torch
-
-    kept = (torch.rand(x.shape, generator=generator) >= share).to(x.device)
-    return x * kept / (1 - share)

@@ -1,0 +1,77 @@
+"""Parts that networks share: activations, dropout, the masked loss on a block, and lossless rotated inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from halfmax.features.blocks import FloatArray
+
+if TYPE_CHECKING:
+    import torch
+
+ACTIVATIONS = ("relu", "tanh", "silu", "gelu")
+
+
+class Cells:
+    """The measured cells of a samples × drugs matrix, and the loss on a batch of its rows."""
+
+    def __init__(self, grid: npt.NDArray[np.float64], task: str, device: torch.device) -> None:
+        import torch
+
+        known = np.isfinite(grid)
+        weight = known.astype(np.float32)
+        if task == "classification":
+            share = float(np.clip(np.nanmean(grid), 1e-6, 1 - 1e-6))
+            weight = np.where(grid > 0.5, 0.5 / share, 0.5 / (1 - share)).astype(np.float32) * known
+        self.target = torch.as_tensor(np.where(known, grid, 0), dtype=torch.float32, device=device)
+        self.weight = torch.as_tensor(weight, device=device)
+        self.binary = task == "classification"
+
+    def loss(self, score: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss a measured cell, summed over members."""
+        import torch
+
+        target, weight = self.target[rows], self.weight[rows]
+        if self.binary:
+            error = torch.nn.functional.binary_cross_entropy_with_logits(score, target, reduction="none")
+        else:
+            error = (score - target) ** 2
+        return ((error * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-6)).sum()
+
+
+def rotation(values: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Return mean and basis: all principal components of the rows, randomly rotated, entries of mean square 1."""
+    mean = values.mean(axis=0)
+    centred = (values - mean).astype(np.float64)
+    size, left = np.linalg.eigh(centred @ centred.T)
+    keep = size > max(float(size.max(initial=0)) * 1e-6, 1e-12)
+    if not keep.any():
+        return mean, np.zeros((values.shape[1], 1), dtype=np.float32)
+    axes = centred.T @ (left[:, keep] / np.sqrt(size[keep]))
+    turn, _ = np.linalg.qr(rng.standard_normal((keep.sum(), keep.sum())))
+    scale = np.sqrt(keep.sum() * len(values) / size[keep].sum())
+    return mean, np.ascontiguousarray(axes @ turn * scale, dtype=np.float32)
+
+
+def activation(name: str):  # type: ignore[no-untyped-def]
+    import torch
+
+    return {
+        "relu": torch.relu,
+        "tanh": torch.tanh,
+        "silu": torch.nn.functional.silu,
+        "gelu": torch.nn.functional.gelu,
+    }[name]
+
+
+def drop(x: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:
+    """Drop a share of entries in training (a generator is given); nothing otherwise."""
+    if generator is None or share <= 0:
+        return x
+    import torch
+
+    kept = (torch.rand(x.shape, generator=generator) >= share).to(x.device)
+    return x * kept / (1 - share)
