@@ -16,8 +16,8 @@ def test_a_written_configuration_reads_back_the_same(tmp_path):
 def test_every_problem_is_in_one_message():
     with pytest.raises(DataError) as error:
         load_config(None, ["seed=-1", "split.protocl=LCO", "split.n_folds=one"])
-    text = str(error.value)
-    assert "seed" in text and "Did you mean 'protocol'" in text and "n_folds" in text
+    for part in ("seed", "Did you mean 'protocol'", "n_folds"):
+        assert part in str(error.value)
 
 
 def test_unknown_models_and_hyper_parameters_get_a_suggestion():

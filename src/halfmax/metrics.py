@@ -1,7 +1,7 @@
 """Metrics: each from sums that add up over clusters, so that groups and bootstraps are array operations.
 
 Every figure is computed from seven sums over rows: n, Σy, Σp, Σy², Σp², Σyp and Σ(y − b)², where y is measured, p
-predicted and b the mean-effects baseline on the same rows. A bootstrap over clusters reweights the sums of each cluster.
+predicted and b the mean-effects baseline on the same rows. A bootstrap over clusters reweights their sums.
 """
 
 from __future__ import annotations

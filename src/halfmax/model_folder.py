@@ -1,4 +1,4 @@
-"""The model folder: a predictor as JSON, safetensors and, for tree libraries, their own text. Specified in docs/formats.md."""
+"""The model folder: a predictor as JSON, safetensors and, for tree libraries, their own text (docs/formats.md)."""
 
 from __future__ import annotations
 

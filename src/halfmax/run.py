@@ -1,4 +1,4 @@
-"""The main job: from a RunConfig to a folder with a report, tables, a predictor and the configuration that repeats it."""
+"""The main job: from a RunConfig to a folder with a report, tables, predictors and the configuration to repeat it."""
 
 from __future__ import annotations
 

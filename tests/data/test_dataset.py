@@ -34,7 +34,7 @@ def test_align_counts_losses_by_cause():
     aligned, dropped = replace(DATASET, omics={"expression": expression}, drugs=drugs).align(smiles=True)
     assert set(dropped.causes) == {"sample without expression", "drug without structure"}
     assert dropped.n_before - dropped.n_after == sum(n for n, _ in dropped.causes.values())
-    assert len(aligned.samples) == 10 and len(aligned.drugs) == 3
+    assert (len(aligned.samples), len(aligned.drugs)) == (10, 3)
     assert dropped.to_frame()["examples"].iloc[0] == "S001, S002"
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from halfmax.data.dataset import MEASURES, ResponseDataset
 
 _SMILES = (
-    "CCO", "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C", "c1ccccc1", "CCN(CC)CC", "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
+    "CCO", "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C", "c1ccccc1", "CCN(CC)CC",
+    "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
     "OC1CCCCC1", "NCCc1ccc(O)c(O)c1", "CC(N)C(=O)O", "O=C(O)c1ccccc1O", "CCCCCC", "c1ccc2ccccc2c1", "CC#N", "C1CCNCC1",
     "COc1ccccc1", "Nc1ccncc1",
 )  # fmt: skip

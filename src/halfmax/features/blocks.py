@@ -92,7 +92,8 @@ def _side_by_side(blocks: Mapping[str, Block], names: Sequence[str], n: int, sid
     for name in names:
         if name not in blocks:
             raise UnknownNameError(
-                f"there is no {side} block {name!r}.{did_you_mean(name, blocks)} There are: {', '.join(blocks) or 'none'}."
+                f"there is no {side} block {name!r}.{did_you_mean(name, blocks)} "
+                f"There are: {', '.join(blocks) or 'none'}."
             )
     if not names:
         return np.zeros((n, 0), dtype=np.float32)

@@ -90,12 +90,12 @@ class Model(Protocol):
 
     @classmethod
     def search_space(cls) -> dict[str, JSON]:
-        """Return the hyper-parameters worth searching, each as ``{"low":, "high":, "log":}`` or ``{"choices": [...]}``."""
+        """Return what is worth searching, each as ``{"low":, "high":, "log":}`` or ``{"choices": [...]}``."""
         ...
 
 
 class BaseModel(Stateful):
-    """A model's common part: parameters from the signature of ``__init__``, State from the attributes ending in ``_``."""
+    """What models share: parameters from the signature of ``__init__``, State from attributes ending in ``_``."""
 
     #: Whether `fit` makes use of `valid`; where it does not, its rows are training rows.
     uses_valid: ClassVar[bool] = False

@@ -1,8 +1,9 @@
-"""TwoTowerMLP: a tower for samples, a tower for drugs, and their inner product, trained on whole sample × drug blocks."""
+"""TwoTowerMLP: a tower for samples, one for drugs, and their inner product, trained on whole blocks of pairs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halfmax.errors import DataError
-from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
+from halfmax.features.blocks import Block, FloatArray, PairFeatures, rows_of
 from halfmax.models.base import (
     JSON,
     BaseModel,
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 class TwoTowerMLP(BaseModel):
     """Score of a pair = ⟨f(sample), g(drug)⟩ + b(drug), for an ensemble of members trained side by side.
 
-    The sample tower reads expression in the coordinates of the training samples' principal components, all of them and
-    randomly rotated: nothing is lost, the first layer costs a tenth, and weight decay acts as ridge does. The drug tower
-    reads fingerprints and descriptors and serves unseen drugs; a drug seen in training has a learned vector and bias of
-    its own, except for a random share that is treated as unseen in each step. A step encodes a batch of samples and every drug once and takes
-    the squared error (or cross-entropy) over the measured cells of the block.
+    The sample tower reads expression in the coordinates of the training samples' principal components, all of them
+    and randomly rotated: nothing is lost, the first layer costs a tenth, and weight decay acts as ridge does. The drug
+    tower reads fingerprints and descriptors and serves unseen drugs; a drug seen in training has a learned vector and
+    bias of its own, except for a random share that is treated as unseen in each step. A step encodes a batch of
+    samples and every drug once and takes the squared error (or cross-entropy) over the measured cells of the block.
 
     Parameters
     ----------
@@ -146,7 +147,8 @@ class TwoTowerMLP(BaseModel):
         """
         self._check_params()
         targets = check_targets(x, y)
-        epochs, self.history_ = self.epochs, []
+        epochs = self.epochs
+        self.history_: list[dict[str, JSON]] = []
         if valid is not None and self.refit:
             scout = replace_members(self, 1)
             scout._train(x, targets, valid, None, self.epochs, on_epoch)
@@ -203,7 +205,7 @@ class TwoTowerMLP(BaseModel):
         def batches() -> list[torch.Tensor]:
             orders = [torch.randperm(len(trained), generator=generator) for _ in range(self.members)]
             order = torch.as_tensor(trained)[torch.stack(orders)]
-            return [part.to(device) for part in order.split(self.batch_size, dim=1)]
+            return [part.to(device) for part in torch.split(order, self.batch_size, dim=1)]
 
         def loss_of(batch: torch.Tensor) -> torch.Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -217,7 +219,7 @@ class TwoTowerMLP(BaseModel):
         history = train(weights, batches, loss_of, valid_loss, settings, on_epoch)
         for name, value in weights.items():
             setattr(self, f"{name}_", value.detach().cpu().numpy())
-        self.history_: list[dict[str, JSON]] = [
+        self.history_ = [
             {k: int(v) if k == "epoch" else v for k, v in record.items()} | {"member": "all"} for record in history
         ]
 
@@ -380,7 +382,13 @@ def _joined(
     return both, np.concatenate([y, np.asarray(other_y, dtype=np.float64)])
 
 
-def _union(ids, blocks, other_ids, other_blocks):  # type: ignore[no-untyped-def]
+def _union(
+    ids: npt.NDArray[np.str_],
+    blocks: Mapping[str, Block],
+    other_ids: npt.NDArray[np.str_],
+    other_blocks: Mapping[str, Block],
+) -> tuple[npt.NDArray[np.str_], dict[str, Block], npt.NDArray[np.int64]]:
+    """Return the ids and blocks of both tables, and the other table's rows among them."""
     place = rows_of(other_ids, ids)
     new = np.flatnonzero(place < 0)
     place[new] = len(ids) + np.arange(len(new))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +57,8 @@ def rotation(values: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, 
     return mean, np.ascontiguousarray(axes @ turn * scale, dtype=np.float32)
 
 
-def activation(name: str):  # type: ignore[no-untyped-def]
+def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the activation of this name."""
     import torch
 
     return {
