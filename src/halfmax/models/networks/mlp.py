@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from halfmax.errors import DataError
-from halfmax.features.blocks import Block, FloatArray, PairFeatures, rows_of
+from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
 from halfmax.models.base import (
     JSON,
     BaseModel,
@@ -24,7 +22,7 @@ from halfmax.models.base import (
     response_matrix,
 )
 from halfmax.models.loop import LoopSettings, pick_device, train
-from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, rotation
+from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, joined, rotation
 
 if TYPE_CHECKING:
     import torch
@@ -152,9 +150,9 @@ class TwoTowerMLP(BaseModel):
         if valid is not None and self.refit:
             scout = replace_members(self, 1)
             scout._train(x, targets, valid, None, self.epochs, on_epoch)
-            losses = [record["valid_loss"] for record in scout.history_]
+            losses = np.array([record["valid_loss"] for record in scout.history_], dtype=float)
             best = int(np.argmin(losses)) + 1
-            x, targets = _joined(x, targets, *valid)
+            x, targets = joined(x, targets, *valid)
             self._train(x, targets, None, start, epochs, _until(best, on_epoch))
             self.history_ = scout.history_ + [r | {"member": "ensemble"} for r in self.history_]
         else:
@@ -362,41 +360,6 @@ def _until(last: int, on_epoch: OnEpoch | None) -> OnEpoch:
         return asked or epoch >= last
 
     return stop
-
-
-def _joined(
-    x: PairFeatures, y: npt.NDArray[np.float64], other: PairFeatures, other_y: npt.NDArray[np.floating]
-) -> tuple[PairFeatures, npt.NDArray[np.float64]]:
-    """Return both sets of pairs over one table of samples and one of drugs."""
-    sample_ids, sample_x, s = _union(x.sample_ids, x.sample_x, other.sample_ids, other.sample_x)
-    drug_ids, drug_x, d = _union(x.drug_ids, x.drug_x, other.drug_ids, other.drug_x)
-    both = replace(
-        x,
-        sample_ids=sample_ids,
-        drug_ids=drug_ids,
-        sample_x=sample_x,
-        drug_x=drug_x,
-        sample_index=np.concatenate([x.sample_index, s[other.sample_index]]),
-        drug_index=np.concatenate([x.drug_index, d[other.drug_index]]),
-    )
-    return both, np.concatenate([y, np.asarray(other_y, dtype=np.float64)])
-
-
-def _union(
-    ids: npt.NDArray[np.str_],
-    blocks: Mapping[str, Block],
-    other_ids: npt.NDArray[np.str_],
-    other_blocks: Mapping[str, Block],
-) -> tuple[npt.NDArray[np.str_], dict[str, Block], npt.NDArray[np.int64]]:
-    """Return the ids and blocks of both tables, and the other table's rows among them."""
-    place = rows_of(other_ids, ids)
-    new = np.flatnonzero(place < 0)
-    place[new] = len(ids) + np.arange(len(new))
-    joined = {
-        name: replace(block, values=np.vstack([block.values, other_blocks[name].values[new]]), mask=None)
-        for name, block in blocks.items()
-    }
-    return np.concatenate([ids, other_ids[new]]), joined, place
 
 
 def _unit_power(values: FloatArray) -> tuple[FloatArray, float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from halfmax.features.blocks import FloatArray
+from halfmax.features.blocks import Block, FloatArray, PairFeatures, rows_of
 
 if TYPE_CHECKING:
     import torch
@@ -77,3 +78,38 @@ def drop(x: torch.Tensor, share: float, generator: torch.Generator | None) -> to
 
     kept = (torch.rand(x.shape, generator=generator) >= share).to(x.device)
     return x * kept / (1 - share)
+
+
+def joined(
+    x: PairFeatures, y: npt.NDArray[np.float64], other: PairFeatures, other_y: npt.NDArray[np.floating]
+) -> tuple[PairFeatures, npt.NDArray[np.float64]]:
+    """Return both sets of pairs over one table of samples and one of drugs."""
+    sample_ids, sample_x, s = _union(x.sample_ids, x.sample_x, other.sample_ids, other.sample_x)
+    drug_ids, drug_x, d = _union(x.drug_ids, x.drug_x, other.drug_ids, other.drug_x)
+    both = replace(
+        x,
+        sample_ids=sample_ids,
+        drug_ids=drug_ids,
+        sample_x=sample_x,
+        drug_x=drug_x,
+        sample_index=np.concatenate([x.sample_index, s[other.sample_index]]),
+        drug_index=np.concatenate([x.drug_index, d[other.drug_index]]),
+    )
+    return both, np.concatenate([y, np.asarray(other_y, dtype=np.float64)])
+
+
+def _union(
+    ids: npt.NDArray[np.str_],
+    blocks: Mapping[str, Block],
+    other_ids: npt.NDArray[np.str_],
+    other_blocks: Mapping[str, Block],
+) -> tuple[npt.NDArray[np.str_], dict[str, Block], npt.NDArray[np.int64]]:
+    """Return the ids and blocks of both tables, and the other table's rows among them."""
+    place = rows_of(other_ids, ids)
+    new = np.flatnonzero(place < 0)
+    place[new] = len(ids) + np.arange(len(new))
+    joined = {
+        name: replace(block, values=np.vstack([block.values, other_blocks[name].values[new]]), mask=None)
+        for name, block in blocks.items()
+    }
+    return np.concatenate([ids, other_ids[new]]), joined, place
