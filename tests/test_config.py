@@ -7,7 +7,10 @@ from halfmax.errors import DataError
 
 
 def test_a_written_configuration_reads_back_the_same(tmp_path):
-    config = load_config(None, ["seed=3", "data.name=gdsc1-demo", 'features.steps.expression=["rank","impute"]'])
+    config = load_config(
+        None,
+        ["seed=3", "data.name=gdsc1-demo", 'features.steps.expression=["rank", "impute", ["standard", {clip = 5.0}]]'],
+    )
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml())
     assert load_config(path) == config

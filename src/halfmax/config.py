@@ -204,8 +204,17 @@ def to_toml(content: Mapping[str, Any], prefix: str = "") -> str:
                 name = f"{prefix}{key}"
                 sections.append(f"\n[{name}]\n{to_toml(value, name + '.')}")
         elif value is not None:
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+            lines.append(f"{key} = {_inline(value)}")
     return "\n".join(lines) + ("\n" if lines else "") + "".join(sections)
+
+
+def _inline(value: object) -> str:
+    """Return a value as TOML on one line; tables within lists become inline tables."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_inline(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _put(content: dict[str, Any], key: str, value: object) -> None:
