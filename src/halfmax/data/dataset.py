@@ -265,6 +265,8 @@ def _content(frame: pd.DataFrame) -> bytes:
     if len(dtypes) == 1 and next(iter(dtypes)).kind in "fiu":
         values = np.ascontiguousarray(frame.to_numpy())
         return index + values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    if not dtypes:
+        return index
     return index + pd.util.hash_pandas_object(frame, index=False).to_numpy().astype("<u8").tobytes()
 
 
