@@ -93,6 +93,7 @@ def train(
         [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=settings.learning_rate,
         betas=(0.9, 0.99),
+        fused=next(iter(parameters.values())).device.type in ("cpu", "cuda"),
     )
     history: list[dict[str, float]] = []
     best, best_loss, waited = _copy(parameters), math.inf, 0

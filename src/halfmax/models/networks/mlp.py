@@ -85,7 +85,7 @@ class TwoTowerMLP(BaseModel):
         epochs: int = 60,
         batch_size: int = 128,
         patience: int | None = None,
-        members: int = 3,
+        members: int = 2,
         refit: bool = True,
         task: str = "regression",
         device: str = "auto",
