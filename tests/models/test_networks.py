@@ -1,0 +1,184 @@
+"""The two-tower network: learns, is a function of its seed alone, and survives saving."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from halfmax.data.synthetic import make_dataset
+from halfmax.errors import DataError, NotFittedError
+from halfmax.features.blocks import PairFeatures
+from halfmax.features.pipeline import FeaturePipeline
+from halfmax.models.loop import LoopSettings, TrainingError, train
+from halfmax.models.networks.mlp import TwoTowerMLP
+from halfmax.models.networks.parts import rotation
+
+SMALL = {"width": 32, "drug_width": 16, "members": 2, "epochs": 30, "batch_size": 16}
+FREE = {"dropout": 0.0, "input_dropout": 0.0, "drug_dropout": 0.0, "identity_dropout": 0.0, "weight_decay": 0.0}
+
+
+def encoded(
+    n_samples: int = 60, n_drugs: int = 6, seed: int = 0, noise: float = 0.3
+) -> tuple[PairFeatures, np.ndarray]:
+    dataset = make_dataset(n_samples, n_drugs, 20, seed=seed, noise=noise)
+    y = dataset.response["value"].to_numpy()
+    return FeaturePipeline().fit(dataset).transform(dataset), (y - y.mean()) / y.std()
+
+
+X, Y = encoded()
+
+
+def parts(x: PairFeatures, y: np.ndarray, n_train: int = 45):
+    """Cut pairs by sample; the tables stay whole."""
+    is_train = x.sample_index < n_train
+    return (x.take_pairs(is_train), y[is_train]), (x.take_pairs(~is_train), y[~is_train])
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "silu", "gelu"])
+def test_thirty_two_pairs_are_learned_by_heart(activation):
+    rows = np.arange(32)
+    model = TwoTowerMLP(
+        **(SMALL | FREE | {"epochs": 300, "learning_rate": 0.01, "activation": activation}), refit=False
+    )
+    x, y = X.take_pairs(rows), Y[rows]
+    assert np.abs(model.fit(x, y).predict(x).mean - y).max() < 0.05
+
+
+def test_planted_effects_are_found_on_unseen_samples():
+    (x, y), (other, truth) = parts(*encoded(200, 6, noise=0.1), n_train=150)
+    model = TwoTowerMLP(width=64, members=2, epochs=60, learning_rate=0.005, dropout=0.2, input_dropout=0.0)
+    predicted = model.fit(x, y).predict(other).mean
+    drug_mean = np.array([y[x.drug_index == d].mean() for d in range(6)])[other.drug_index]
+    assert ((predicted - truth) ** 2).mean() < 0.5 * ((drug_mean - truth) ** 2).mean()
+
+
+def test_permuted_rows_permute_predictions():
+    model = TwoTowerMLP(**SMALL).fit(X, Y)
+    order = np.random.default_rng(0).permutation(X.n_pairs)
+    assert np.array_equal(model.predict(X).mean[order], model.predict(X.take_pairs(order)).mean)
+
+
+def test_state_gives_the_same_bits_back():
+    model = TwoTowerMLP(**SMALL, layers=2).fit(X, Y)
+    again = TwoTowerMLP(**model.get_params()).set_state(model.get_state())
+    assert np.array_equal(model.predict(X).mean, again.predict(X).mean)
+
+
+def digest(seed: int) -> str:
+    model = TwoTowerMLP(**SMALL, seed=seed).fit(X, Y)
+    return hashlib.sha256(model.predict(X).mean.tobytes()).hexdigest()
+
+
+def test_another_process_gives_the_same_bits_and_another_seed_others():
+    import torch
+
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    mine = digest(3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    code = (
+        f"import torch; torch.set_num_threads({torch.get_num_threads()}); torch.manual_seed(99);"
+        "from tests.models.test_networks import digest; print(digest(3))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split()[-1] == mine
+    assert digest(4) != mine
+
+
+def test_validation_chooses_the_epoch_and_refit_uses_its_rows():
+    train_part, valid_part = parts(X, Y)
+    opposite = (valid_part[0], -valid_part[1])
+    stopped = TwoTowerMLP(**(SMALL | FREE), learning_rate=0.01, refit=False, patience=2).fit(
+        *train_part, valid=opposite
+    )
+    assert len(stopped.history_) < SMALL["epochs"]
+    assert all(np.isfinite(record["valid_loss"]) for record in stopped.history_)
+    refitted = TwoTowerMLP(**SMALL).fit(*train_part, valid=valid_part)
+    plain = TwoTowerMLP(**SMALL).fit(*train_part)
+    error = [((m.predict(valid_part[0]).mean - valid_part[1]) ** 2).mean() for m in (refitted, plain)]
+    assert error[0] < error[1]
+    assert {record["member"] for record in refitted.history_} == {"all", "ensemble"}
+
+
+def test_unseen_drugs_and_samples_are_predicted():
+    seen = X.drug_index < 5
+    model = TwoTowerMLP(**SMALL).fit(X.take_pairs(seen), Y[seen])
+    new = replace(X, drug_ids=np.array([f"new{i}" for i in range(6)]), sample_ids=np.char.add("new", X.sample_ids))
+    assert np.isfinite(model.predict(new).mean).all()
+    assert (model.predict(X).variance >= 0).all()
+
+
+def test_labels_give_probabilities():
+    label = (Y > 0).astype(float)
+    found = TwoTowerMLP(**SMALL, learning_rate=0.01, task="classification").fit(X, label).predict(X)
+    assert ((found.probability >= 0) & (found.probability <= 1)).all()
+    assert found.probability[label > 0.5].mean() > found.probability[label < 0.5].mean() + 0.2
+
+
+def test_one_sample_one_drug_and_constant_targets_work():
+    one = X.take_pairs(X.sample_index == 0)
+    assert np.isfinite(TwoTowerMLP(**SMALL).fit(one, Y[: one.n_pairs]).predict(X).mean).all()
+    constant = TwoTowerMLP(**SMALL).fit(X, np.zeros(X.n_pairs)).predict(X).mean
+    assert np.abs(constant).max() < 0.2
+
+
+def test_misuse_is_told():
+    with pytest.raises(NotFittedError):
+        TwoTowerMLP().predict(X)
+    with pytest.raises(DataError, match="activation"):
+        TwoTowerMLP(activation="sine").fit(X, Y)
+    with pytest.raises(DataError, match="dropout"):
+        TwoTowerMLP(dropout=1.0).fit(X, Y)
+    with pytest.raises(DataError, match="NaN"):
+        TwoTowerMLP(**SMALL).fit(X, np.where(np.arange(len(Y)) == 2, np.nan, Y))
+
+
+def test_the_rotation_keeps_distances():
+    values = np.random.default_rng(0).normal(size=(12, 40)).astype(np.float32)
+    mean, basis = rotation(values, np.random.default_rng(1))
+    turned = (values - mean) @ basis
+    gram, again = (values - mean) @ (values - mean).T, turned @ turned.T
+    assert again / again.trace() == pytest.approx(gram / gram.trace(), abs=1e-5)
+    assert (turned**2).mean() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_loss_that_explodes_stops_with_a_reason():
+    import torch
+
+    weights = {"w": torch.zeros(1)}
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        train(
+            weights,
+            lambda: [torch.zeros(1)],
+            lambda _: weights["w"].sum() * float("nan"),
+            None,
+            LoopSettings(2, 0.1, 0),
+        )
+
+
+def test_the_best_epoch_is_kept_and_a_callback_can_stop():
+    import torch
+
+    weights = {"w": torch.zeros(1)}
+    losses = iter([3.0, 1.0, 2.0, 2.5])
+    seen = []
+
+    def valid_loss() -> float:
+        seen.append(float(weights["w"]))
+        return next(losses)
+
+    history = train(
+        weights,
+        lambda: [torch.zeros(1)],
+        lambda _: (weights["w"] - 5).pow(2).sum(),
+        valid_loss,
+        LoopSettings(10, 0.1, 0.0),
+        lambda epoch, _: epoch == 4,
+    )
+    assert [record["valid_loss"] for record in history] == [3.0, 1.0, 2.0, 2.5]
+    assert float(weights["w"]) == seen[1] != seen[3]
