@@ -1,0 +1,133 @@
+"""Kinds of files: each says how surely a file is of its kind and reads it into parts of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from halfmax.data.dataset import Measure
+from halfmax.data.findings import Finding
+from halfmax.data.readers.glimpse import Glimpse, glimpse
+from halfmax.errors import DataError, examples
+from halfmax.registry import Registry
+
+#: What a part of a dataset can be, besides a modality (`expression`, `mutation`, …).
+ROLES = ("response", "samples", "drugs", "wells", "clinical")
+#: How sure a kind must be for a file to be read as it without being told.
+SURE = 0.5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of a dataset that a file holds.
+
+    Parameters
+    ----------
+    role
+        ``response`` (columns sample_id, drug_id, value and what else the file says of the pair, one row a pair),
+        ``samples`` or ``drugs`` (index = id), ``wells``, ``clinical``, or a modality (samples × features, float32).
+    frame
+        The table.
+    measure
+        What a response is.
+    unit
+        Unit of a modality, as in `halfmax.data.units`.
+    id_kind
+        What the sample ids are: ``name``, ``ccle_name``, ``cosmic``, ``ach``, ``sidm``, ``rrid``, ``barcode``.
+    """
+
+    role: str
+    frame: pd.DataFrame
+    measure: Measure | None = None
+    unit: str | None = None
+    id_kind: str = "name"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read from one file or folder, and what was seen and done on the way."""
+
+    kind: str
+    parts: tuple[Part, ...]
+    findings: tuple[Finding, ...] = ()
+
+    def part(self, role: str) -> pd.DataFrame:
+        """Return the table of this role; raise DataError if there is none."""
+        for part in self.parts:
+            if part.role == role:
+                return part.frame
+        raise DataError(f"this {self.kind} file holds {examples([p.role for p in self.parts])}, not {role}.")
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file.
+
+    Parameters
+    ----------
+    name
+        Short fixed name, such as ``gdsc-fitted``.
+    title
+        What it is, in words a person uses.
+    provider
+        Who publishes it; ``any`` for a user's own tables.
+    recognise
+        From a first look at a file, how sure it is that it is of this kind, 0 to 1; it never raises.
+    read
+        Reads it: ``read(path, **options)``; raises DataError where the file is not usable.
+    licence
+        Terms under which it is published.
+    """
+
+    name: str
+    title: str
+    provider: str
+    recognise: Callable[[Glimpse], float]
+    read: Callable[..., Reading]
+    licence: str = ""
+    options: tuple[str, ...] = field(default=())
+
+
+KINDS: Registry[FileKind] = Registry("reader", {})
+
+
+def recognise(path: Path | str) -> list[tuple[float, FileKind]]:
+    """Return the kinds that a file or folder may be of, the surest first.
+
+    Raises
+    ------
+    DataError
+        If it cannot be opened.
+    """
+    seen = glimpse(path)
+    found = [(kind.recognise(seen), kind) for kind in map(KINDS.get, KINDS.names())]
+    return sorted(((sure, kind) for sure, kind in found if sure > 0), key=lambda item: (-item[0], item[1].name))
+
+
+def read_any(path: Path | str, kind: str | None = None, **options: object) -> Reading:
+    """Read a file of any known kind.
+
+    Parameters
+    ----------
+    kind
+        Name of the kind; recognised if not given.
+
+    Raises
+    ------
+    DataError
+        If its kind is not recognised, is not plain between two, or the file is not usable.
+    """
+    if kind is None:
+        found = [item for item in recognise(path) if item[0] >= SURE]
+        if not found:
+            raise DataError(
+                f"{path} is of no kind that is recognised; say which with kind=, one of {', '.join(KINDS.names())}."
+            )
+        best = [k.name for sure, k in found if sure == found[0][0]]
+        if len(best) > 1:
+            raise DataError(f"{path} may be {examples(best)}; say which with kind=.")
+        kind = best[0]
+    return KINDS.get(kind).read(Path(path), **options)
