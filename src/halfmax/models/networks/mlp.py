@@ -22,7 +22,7 @@ from halfmax.models.base import (
     response_matrix,
 )
 from halfmax.models.loop import LoopSettings, pick_device, train
-from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, joined, rotation
+from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, joined, rotated, rotation
 
 if TYPE_CHECKING:
     import torch
@@ -31,14 +31,16 @@ if TYPE_CHECKING:
 class TwoTowerMLP(BaseModel):
     """Score of a pair = ⟨f(sample), g(drug)⟩ + b(drug), for an ensemble of members trained side by side.
 
-    The sample tower reads expression in the coordinates of the training samples' principal components, all of them
-    and randomly rotated: nothing is lost, the first layer costs a tenth, and weight decay acts as ridge does. The drug
+    The sample tower reads expression in the coordinates of the training samples' first principal components, randomly
+    rotated: the first layer costs a tenth, and weight decay acts as ridge does. The drug
     tower reads fingerprints and descriptors and serves unseen drugs; a drug seen in training has a learned vector and
     bias of its own, except for a random share that is treated as unseen in each step. A step encodes a batch of
     samples and every drug once and takes the squared error (or cross-entropy) over the measured cells of the block.
 
     Parameters
     ----------
+    components
+        Principal components kept; None = all that the training samples span.
     width, layers
         Units and hidden layers of the sample tower; layers after the first are residual.
     drug_width
@@ -71,6 +73,7 @@ class TwoTowerMLP(BaseModel):
 
     def __init__(
         self,
+        components: int | None = 512,
         width: int = 1024,
         layers: int = 1,
         drug_width: int = 256,
@@ -92,6 +95,7 @@ class TwoTowerMLP(BaseModel):
         precision: str = "float32",
         seed: int = 0,
     ) -> None:
+        self.components = components
         self.width = width
         self.layers = layers
         self.drug_width = drug_width
@@ -167,10 +171,10 @@ class TwoTowerMLP(BaseModel):
         device = pick_device(self.device)
         weights = {name: torch.as_tensor(value, device=device) for name, value in self._weights().items()}
         with torch.no_grad():
-            sample = self._samples(weights, torch.as_tensor(self._sample_input(x), device=device), None)
+            sample = self._samples(weights, self._sample_input(x, device), None)
             rows = rows_of(x.drug_ids, self.drug_ids_)
-            drug, bias = self._drugs(weights, torch.as_tensor(self._drug_input(x), device=device), rows, None)
-            grids = (torch.bmm(sample, drug.transpose(1, 2)) + bias[:, None]).float().cpu().numpy()
+            drug, bias = self._drugs(weights, self._drug_input(x, device), rows, None)
+            grids = torch.baddbmm(bias[:, None], sample, drug.transpose(1, 2)).cpu().numpy()
         if self.task == "classification":
             grids = 1 / (1 + np.exp(-np.clip(grids, -30, 30)))
             mean = gather(grids.mean(axis=0), x)
@@ -194,8 +198,8 @@ class TwoTowerMLP(BaseModel):
         self._learn_inputs(x)
         grid = response_matrix(x, targets)
         weights = {k: v.to(device) for k, v in self._initial(grid, generator, start).items()}
-        samples = torch.as_tensor(self._sample_input(x), device=device)
-        drugs = torch.as_tensor(self._drug_input(x), device=device)
+        samples = self._sample_input(x, device)
+        drugs = self._drug_input(x, device)
         cells = Cells(grid, self.task, device)
         trained = np.flatnonzero(np.isfinite(grid).any(axis=1))
         rows = np.arange(len(x.drug_ids))
@@ -226,8 +230,8 @@ class TwoTowerMLP(BaseModel):
 
         x, y = valid
         cells = Cells(response_matrix(x, check_targets(x, y)), self.task, device)
-        samples = torch.as_tensor(self._sample_input(x), device=device)
-        drugs = torch.as_tensor(self._drug_input(x), device=device)
+        samples = self._sample_input(x, device)
+        drugs = self._drug_input(x, device)
         rows = rows_of(x.drug_ids, self.drug_ids_)
         everyone = torch.arange(len(x.sample_ids), device=device).expand(self.members, -1)
 
@@ -321,13 +325,13 @@ class TwoTowerMLP(BaseModel):
     def _learn_inputs(self, x: PairFeatures) -> None:
         rng = np.random.default_rng(self.seed)
         self.drug_ids_ = x.drug_ids
-        self.sample_mean_, self.sample_basis_ = rotation(x.sample("expression"), rng)
+        self.sample_mean_, self.sample_basis_ = rotation(x.sample("expression"), rng, self.components)
         drug = [_unit_power(x.drug(name)) for name in x.drug_x]
         self.drug_block_scale_ = np.array([scale for _, scale in drug], dtype=np.float32)
         self.drug_mean_, self.drug_basis_ = rotation(self._drug_blocks(x), rng)
 
-    def _sample_input(self, x: PairFeatures) -> FloatArray:
-        return np.asarray((x.sample("expression") - self.sample_mean_) @ self.sample_basis_, dtype=np.float32)
+    def _sample_input(self, x: PairFeatures, device: torch.device) -> torch.Tensor:
+        return rotated(x.sample("expression"), self.sample_mean_, self.sample_basis_, device)
 
     def _drug_blocks(self, x: PairFeatures) -> FloatArray:
         if not x.drug_x:
@@ -335,8 +339,8 @@ class TwoTowerMLP(BaseModel):
         parts = zip(x.drug_x, self.drug_block_scale_, strict=True)
         return np.hstack([x.drug(name) * scale for name, scale in parts])
 
-    def _drug_input(self, x: PairFeatures) -> FloatArray:
-        return np.asarray((self._drug_blocks(x) - self.drug_mean_) @ self.drug_basis_, dtype=np.float32)
+    def _drug_input(self, x: PairFeatures, device: torch.device) -> torch.Tensor:
+        return rotated(self._drug_blocks(x), self.drug_mean_, self.drug_basis_, device)
 
     def _check_params(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -344,6 +348,8 @@ class TwoTowerMLP(BaseModel):
         for name in ("dropout", "input_dropout", "drug_dropout", "identity_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} is {getattr(self, name)}; it is at least 0 and below 1.")
+        if self.components is not None and self.components < 1:
+            raise DataError(f"components is {self.components}; it is at least 1, or none for all.")
         for name in ("width", "layers", "drug_width", "epochs", "batch_size", "members"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name} is {getattr(self, name)}; it is at least 1.")

@@ -44,18 +44,33 @@ class Cells:
         return ((error * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-6)).sum()
 
 
-def rotation(values: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Return mean and basis: all principal components of the rows, randomly rotated, entries of mean square 1."""
+def rotation(
+    values: FloatArray, rng: np.random.Generator, most: int | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean and basis: the first principal components of the rows, randomly rotated, entries of mean square 1.
+
+    Without `most` all components are kept, and nothing of the rows is lost.
+    """
     mean = values.mean(axis=0)
     centred = (values - mean).astype(np.float64)
     size, left = np.linalg.eigh(centred @ centred.T)
     keep = size > max(float(size.max(initial=0)) * 1e-6, 1e-12)
+    if most is not None:
+        keep[: max(len(keep) - most, 0)] = False
     if not keep.any():
         return mean, np.zeros((values.shape[1], 1), dtype=np.float32)
     axes = centred.T @ (left[:, keep] / np.sqrt(size[keep]))
     turn, _ = np.linalg.qr(rng.standard_normal((keep.sum(), keep.sum())))
     scale = np.sqrt(keep.sum() * len(values) / size[keep].sum())
     return mean, np.ascontiguousarray(axes @ turn * scale, dtype=np.float32)
+
+
+def rotated(values: FloatArray, mean: FloatArray, basis: FloatArray, device: torch.device) -> torch.Tensor:
+    """Return rows in the coordinates of a `rotation`, shape (n, k)."""
+    import torch
+
+    rows, centre, axes = (torch.as_tensor(a, device=device) for a in (values, mean, basis))
+    return (rows - centre) @ axes
 
 
 def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
