@@ -27,6 +27,9 @@ from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, 
 if TYPE_CHECKING:
     import torch
 
+#: Samples scored at a time: what they need stays in the processor's cache.
+_ROWS = 256
+
 
 class TwoTowerMLP(BaseModel):
     """Score of a pair = ⟨f(sample), g(drug)⟩ + b(drug), for an ensemble of members trained side by side.
@@ -170,17 +173,22 @@ class TwoTowerMLP(BaseModel):
 
         device = pick_device(self.device)
         weights = {name: torch.as_tensor(value, device=device) for name, value in self._weights().items()}
+        profile = x.sample("expression")
+        shape = (len(x.sample_ids), len(x.drug_ids))
+        mean, variance = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
         with torch.no_grad():
-            sample = self._samples(weights, self._sample_input(x, device), None)
             rows = rows_of(x.drug_ids, self.drug_ids_)
             drug, bias = self._drugs(weights, self._drug_input(x, device), rows, None)
-            grids = torch.baddbmm(bias[:, None], sample, drug.transpose(1, 2)).cpu().numpy()
+            for part in (slice(start, start + _ROWS) for start in range(0, shape[0], _ROWS)):
+                sample = self._samples(weights, self._sample_input(profile[part], device), None)
+                score = torch.baddbmm(bias[:, None], sample, drug.transpose(1, 2)).cpu().numpy()
+                if self.task == "classification":
+                    score = 1 / (1 + np.exp(-np.clip(score, -30, 30)))
+                mean[part], variance[part] = score.mean(axis=0), score.var(axis=0)
         if self.task == "classification":
-            grids = 1 / (1 + np.exp(-np.clip(grids, -30, 30)))
-            mean = gather(grids.mean(axis=0), x)
-            return Prediction(mean, probability=mean)
-        variance = gather(grids.var(axis=0), x) if len(grids) > 1 else None
-        return Prediction(gather(grids.mean(axis=0), x), variance)
+            probability = gather(mean, x)
+            return Prediction(probability, probability=probability)
+        return Prediction(gather(mean, x), gather(variance, x) if len(bias) > 1 else None)
 
     def _train(
         self,
@@ -198,7 +206,7 @@ class TwoTowerMLP(BaseModel):
         self._learn_inputs(x)
         grid = response_matrix(x, targets)
         weights = {k: v.to(device) for k, v in self._initial(grid, generator, start).items()}
-        samples = self._sample_input(x, device)
+        samples = self._sample_input(x.sample("expression"), device)
         drugs = self._drug_input(x, device)
         cells = Cells(grid, self.task, device)
         trained = np.flatnonzero(np.isfinite(grid).any(axis=1))
@@ -230,7 +238,7 @@ class TwoTowerMLP(BaseModel):
 
         x, y = valid
         cells = Cells(response_matrix(x, check_targets(x, y)), self.task, device)
-        samples = self._sample_input(x, device)
+        samples = self._sample_input(x.sample("expression"), device)
         drugs = self._drug_input(x, device)
         rows = rows_of(x.drug_ids, self.drug_ids_)
         everyone = torch.arange(len(x.sample_ids), device=device).expand(self.members, -1)
@@ -330,8 +338,8 @@ class TwoTowerMLP(BaseModel):
         self.drug_block_scale_ = np.array([scale for _, scale in drug], dtype=np.float32)
         self.drug_mean_, self.drug_basis_ = rotation(self._drug_blocks(x), rng)
 
-    def _sample_input(self, x: PairFeatures, device: torch.device) -> torch.Tensor:
-        return rotated(x.sample("expression"), self.sample_mean_, self.sample_basis_, device)
+    def _sample_input(self, profile: FloatArray, device: torch.device) -> torch.Tensor:
+        return rotated(profile, self.sample_mean_, self.sample_basis_, device)
 
     def _drug_blocks(self, x: PairFeatures) -> FloatArray:
         if not x.drug_x:
