@@ -44,9 +44,7 @@ class Cells:
         return ((error * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-6)).sum()
 
 
-def rotation(
-    values: FloatArray, rng: np.random.Generator, most: int | None = None
-) -> tuple[FloatArray, FloatArray]:
+def rotation(values: FloatArray, rng: np.random.Generator, most: int | None = None) -> tuple[FloatArray, FloatArray]:
     """Return mean and basis: the first principal components of the rows, randomly rotated, entries of mean square 1.
 
     Without `most` all components are kept, and nothing of the rows is lost.
