@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from halfmax import RESEARCH_USE
 from halfmax.errors import DataError
-from halfmax.report import NOTICE, Report
+from halfmax.report import Report
 from halfmax.report.page import Page
 from halfmax.report.words import protocol_of
 
@@ -170,7 +171,7 @@ def test_tables_come_back_as_they_were(report: Report, written: Path) -> None:
     back = pd.read_parquet(folder / "predictions.parquet")
     pd.testing.assert_frame_equal(back, report.predictions, check_dtype=False)
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    assert environment["notice"] == NOTICE
+    assert environment["notice"] == RESEARCH_USE
     assert environment["load"] is None
     assert (folder / "config.toml").read_text() == "seed = 3\n"
     assert not [p for p in folder.iterdir() if p.name.startswith(".")]
@@ -266,7 +267,7 @@ def test_every_figure_says_what_it_rests_on(page: str) -> None:
     assert all(image["aria-label"] for image in images)
     assert all(head.get("scope") in ("col", "row") for head in outline.all("th"))
     assert "95 % intervals by cluster bootstrap over samples, 200 draws a fold" in page
-    assert outline.words.count("Research use only. Not for use in diagnostic procedures.") >= 2
+    assert outline.words.count("For Research Use Only. Not for use in diagnostic procedures.") >= 2
 
 
 def test_ids_are_unique_and_anchors_lead_somewhere(page: str) -> None:

@@ -37,6 +37,7 @@ class DataSection(Section):
     samples: Path | None = None
     drugs: Path | None = None
     unit: str | None = None
+    expression_unit: str | None = None
 
 
 class SplitSection(Section):

@@ -75,7 +75,7 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
         predictor.drugs_ = _table_from_json(manifest["drugs"])
         drug_ids = np.array(manifest["reference_drugs"], dtype=str)
         predictor.reference_ = _part(arrays, "reference") | {"drug_id": drug_ids}
-        predictor.about_ = manifest["about"]
+        predictor.about_ = dict(manifest["about"])
         if {len(v) for v in predictor.reference_.values()} != {len(drug_ids)}:
             raise ModelFileError("the reference tables differ in length")
     except HalfmaxError as error:

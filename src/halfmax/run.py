@@ -53,7 +53,8 @@ def load_data(config: RunConfig, *, on_download: OnDownload | None = None) -> Re
     if data.response is not None:
         tables = data.model_dump(include={"response", "expression", "mutation", "copy_number", "samples", "drugs"})
         tables |= data.model_dump(include={"proteomics", "metabolomics", "methylation"})
-        return read_dataset(**tables, name=data.response.stem, measure=data.measure, unit=data.unit)
+        tables |= data.model_dump(include={"measure", "unit", "expression_unit"})
+        return read_dataset(**tables, name=data.response.stem)
     return embedded.load(data.name, data.measure, progress=on_download)
 
 

@@ -1,5 +1,6 @@
 """A dataset checks itself, is the same after saving, and says what align lost."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from halfmax.data.dataset import ResponseDataset
+from halfmax.data.storage import _self_hash, write_json
 from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError, ModelFileError, UnknownNameError
 
@@ -65,3 +67,20 @@ def test_the_dataset_is_not_written_to():
     before = DATASET.fingerprint()
     DATASET.take(np.arange(5)).align()
     assert DATASET.fingerprint() == before
+
+
+@pytest.mark.parametrize("broken", [{"name": None}, {"measure": ["x"]}, {"omics": ["nothing"]}, {"files": None}])
+def test_a_manifest_that_is_not_whole_is_refused_though_its_own_hash_fits(tmp_path, broken):
+    folder = DATASET.save(tmp_path / "d")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["manifest_sha256"]
+    for key, value in broken.items():
+        manifest.pop(key)
+        manifest |= {} if value is None else {key: value}
+    (folder / "manifest.json").unlink()
+    if "files" in broken:
+        write_json(folder / "manifest.json", manifest | {"manifest_sha256": _self_hash(manifest)})
+    else:
+        write_json(folder / "manifest.json", manifest, hash_siblings=True)
+    with pytest.raises(ModelFileError, match=r"not a whole dataset|does not list"):
+        ResponseDataset.load(folder)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from halfmax.data.storage import atomic_folder, read_verified, write_json
-from halfmax.errors import DataError, UnknownNameError, did_you_mean, examples
+from halfmax.errors import DataError, ModelFileError, UnknownNameError, did_you_mean, examples
 
 FORMAT_VERSION = 1
 PAIR_COLUMNS = ("sample_id", "drug_id")
@@ -241,16 +241,19 @@ class ResponseDataset:
         def read(key: str) -> pd.DataFrame:
             return pd.read_parquet(folder / f"{key}.parquet")
 
-        return cls(
-            name=manifest["name"],
-            measure=Measure(*manifest["measure"]),
-            response=read("response"),
-            samples=read("samples"),
-            drugs=read("drugs"),
-            omics={k: read(f"omics_{k}").T for k in manifest["omics"]},
-            drug_features={k: read(f"drug_features_{k}") for k in manifest["drug_features"]},
-            notes=manifest["notes"],
-        )
+        try:
+            return cls(
+                name=str(manifest["name"]),
+                measure=Measure(*manifest["measure"]),
+                response=read("response"),
+                samples=read("samples"),
+                drugs=read("drugs"),
+                omics={k: read(f"omics_{k}").T for k in manifest["omics"]},
+                drug_features={k: read(f"drug_features_{k}") for k in manifest["drug_features"]},
+                notes=dict(manifest["notes"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            raise ModelFileError(f"{folder} is not a whole dataset: {type(error).__name__}: {error}") from error
 
     def _tables(self) -> dict[str, pd.DataFrame]:
         tables = {"response": self.response, "samples": self.samples, "drugs": self.drugs}

@@ -50,6 +50,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         yield work
         for path in work.rglob("*"):
             if path.is_file():
+                path.chmod(0o644)  # safetensors makes files that nobody else can read
                 _sync(path)
         work.chmod(0o755)
         if folder.exists():
@@ -68,7 +69,8 @@ def write_json(path: Path, content: dict[str, Any], *, hash_siblings: bool = Fal
         content = content | {"files": {p.relative_to(path.parent).as_posix(): sha256_of(p) for p in files}}
         content["manifest_sha256"] = _self_hash(content)
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_verified(folder: Path, kind: str, version: int) -> dict[str, Any]:
@@ -96,7 +98,10 @@ def read_verified(folder: Path, kind: str, version: int) -> dict[str, Any]:
         )
     if manifest.get("manifest_sha256") != _self_hash(manifest):
         raise ModelFileError(f"{path} was changed after it was written (its own sha256 does not match).")
-    _check_files(folder, manifest["files"])
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(v, str) for v in files.values()):
+        raise ModelFileError(f"{path} does not list the folder's files and their sha256.")
+    _check_files(folder, files)
     return manifest
 
 

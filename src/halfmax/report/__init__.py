@@ -2,5 +2,4 @@
 
 from __future__ import annotations
 
-from halfmax.report.report import NOTICE as NOTICE
 from halfmax.report.report import Report as Report

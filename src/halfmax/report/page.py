@@ -39,6 +39,8 @@ AGREEMENT_STYLE = canvas.Style("two measurements", "ink", "D", hollow=True)
 
 def render(report: Report) -> str:
     """Return the report as HTML; every name in it is escaped, and only its own script may run."""
+    from halfmax import RESEARCH_USE
+
     environment = Environment(loader=PackageLoader("halfmax"), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {"num": number, "facts": facts}
@@ -47,7 +49,12 @@ def render(report: Report) -> str:
     script = loader.get_source(environment, "sort.js")[0].strip() if loader else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
-        page=page, report=report, script=Markup(script), script_hash=digest, toml=to_toml(report.config)
+        page=page,
+        report=report,
+        notice=RESEARCH_USE,
+        script=Markup(script),
+        script_hash=digest,
+        toml=to_toml(report.config),
     )
 
 

@@ -14,7 +14,6 @@ import pandas as pd
 from halfmax.data.storage import atomic_file
 from halfmax.errors import DataError, examples
 
-NOTICE = "Research use only. Not for use in diagnostic procedures."
 #: Columns that each table must have.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "dropped": ("cause", "n_rows", "n_ids", "examples"),
@@ -113,6 +112,8 @@ class Report:
         Files: report.html, metrics.csv, predictions.parquet, curves.csv, timings.csv, dropped.csv, agreement.csv,
         environment.json. Other files in the folder are left alone.
         """
+        from halfmax import RESEARCH_USE
+
         folder = Path(folder)
         page = self.html()
         for name in ("metrics", "curves", "timings", "dropped", "agreement"):
@@ -120,7 +121,7 @@ class Report:
             table = frame if len(frame.columns) else pd.DataFrame(columns=list(COLUMNS[name]))
             _put(folder / f"{name}.csv", lambda path, t=table: t.to_csv(path, index=False))  # type: ignore[misc]
         _put(folder / "predictions.parquet", lambda path: self._predictions().to_parquet(path, compression="zstd"))
-        environment = {"notice": NOTICE} | _plain(self.environment)
+        environment = {"notice": RESEARCH_USE} | _plain(self.environment)
         text = json.dumps(environment, indent=1, ensure_ascii=False, allow_nan=False)
         _put(folder / "environment.json", lambda path: path.write_text(text, encoding="utf-8"))
         _put(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))

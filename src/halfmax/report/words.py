@@ -159,10 +159,14 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def facts(value: object, depth: int = 0) -> Markup:
-    """Return plain JSON as HTML: mappings as definition lists, lists of mappings one after another, links clickable."""
+    """Return plain JSON as HTML: mappings as definition lists, what has parts of its own folded up, links clickable."""
     if isinstance(value, Mapping):
+        if set(value) == {"columns", "rows"}:
+            return _table(value["columns"], value["rows"])
+        if set(value) == {"counts", "columns", "rows"}:
+            return facts(value["counts"], depth) + _table(value["columns"], value["rows"])
         rows = [
-            Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(str(k).replace("_", " "), facts(v, depth + 1))
+            Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(str(k).replace("_", " "), _folded(v, depth))
             for k, v in value.items()
             if v is not None and v != "" and v != [] and v != {}
         ]
@@ -184,3 +188,26 @@ def facts(value: object, depth: int = 0) -> Markup:
     if len(text) >= 40 and all(c in "0123456789abcdef" for c in text):
         return Markup("<code>{}</code>").format(text)
     return escape(text)
+
+
+def _folded(value: object, depth: int) -> Markup:
+    """Return a value of the outermost mapping folded up where it has parts of its own."""
+    inner = facts(value, depth + 1)
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    if depth or not (isinstance(value, Mapping) or any(isinstance(v, Mapping | list | tuple) for v in parts)):
+        return inner
+    names = value if isinstance(value, Mapping) else [f"{len(parts)} entries"]
+    summary = ", ".join(str(name).replace("_", " ") for name in names)
+    return Markup("<details><summary>{}</summary>{}</details>").format(summary, inner)
+
+
+def _table(columns: object, rows: object) -> Markup:
+    """Return names and rows as a table that scrolls."""
+    if not isinstance(columns, list | tuple) or not isinstance(rows, list | tuple):
+        return Markup("")
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(str(c).replace("_", " ")) for c in columns)
+    cells = [Markup("").join(Markup("<td>{}</td>").format("" if v is None else v) for v in row) for row in rows]
+    body = Markup("").join(Markup("<tr>{}</tr>").format(row) for row in cells)
+    table = Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(head, body)
+    label = f"{len(rows)} rows of {joined([str(c) for c in columns])}"
+    return Markup('<div class="scroll tall" tabindex="0" role="region" aria-label="{}">{}</div>').format(label, table)
