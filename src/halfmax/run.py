@@ -197,8 +197,8 @@ def _agreement(config: RunConfig, dataset: ResponseDataset) -> pd.DataFrame:
     if other is not None and config.task.kind == "regression":
         name, measure = dataset.name, dataset.measure.name
         rows = [
-            assay_agreement(*embedded.load_replicates(name, measure), f"{name}: measured twice"),
-            assay_agreement(dataset.response, embedded.load_response(other, measure), f"{name} and {other}"),
+            assay_agreement(*embedded.load_replicates(name, measure), "measured twice"),
+            assay_agreement(dataset.response, embedded.load_response(other, measure), f"also in {other}"),
         ]
     columns = ["comparison", "n_pairs", "n_drugs", "pearson", "within_drug_pearson", "rmse"]
     return pd.DataFrame(rows, columns=columns)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Samples scored at a time: what they need stays in the processor's cache.
 _ROWS = 256
+#: One optimiser step moves all entries of a vector at once: without this the tower's scores swing before they settle.
+_TOWER_GAIN = 0.1
 
 
 class TwoTowerMLP(BaseModel):
@@ -229,6 +231,8 @@ class TwoTowerMLP(BaseModel):
         history = train(weights, batches, loss_of, valid_loss, settings, on_epoch)
         for name, value in weights.items():
             setattr(self, f"{name}_", value.detach().cpu().numpy())
+        for record in history:
+            record["train_loss"] /= self.members  # what is trained is the sum over members
         self.history_ = [
             {k: int(v) if k == "epoch" else v for k, v in record.items()} | {"member": "all"} for record in history
         ]
@@ -319,7 +323,7 @@ class TwoTowerMLP(BaseModel):
         x = drop(x.expand(members, -1, -1), self.drug_dropout, generator)
         h = drop(act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator)
         out = torch.baddbmm(weights["bias_drug_leave"], h, weights["drug_leave"])
-        vector, bias = out[..., :-1], out[..., -1]
+        vector, bias = out[..., :-1] * _TOWER_GAIN, out[..., -1]
         known = torch.as_tensor(rows >= 0, device=x.device).float().expand(members, -1)
         if not self.drug_identity:
             known = torch.zeros_like(known)
