@@ -87,9 +87,11 @@ def run(
     folder = out or Path("runs") / checked.name
     with _download() as fetching:
         dataset = load_data(checked, on_download=fetching)
-    with _progress(f"{checked.split.protocol} · {checked.data.name}") as show:
+    with _progress(f"{checked.split.protocol} · {dataset.name}") as show:
         report, _ = run_all(checked, folder, dataset=dataset, on_progress=show)
     _print_ladder(report)
+    for note in report.notes:
+        console.print(f"note: {note}", style="yellow", markup=False)
     console.print(f"report     {folder / 'report.html'}\npredictor  {folder / 'predictor'}", markup=False)
     console.print(RESEARCH_USE, style="dim")
 
@@ -113,6 +115,8 @@ def predict(
     from halfmax.data.readers.table import read_omics, read_samples
     from halfmax.predictor import Predictor
 
+    if out is not None and out.suffix not in _WRITTEN:
+        raise DataError(f"--out {out}: the ending is {', '.join(_WRITTEN)}.")
     folder = predictor / "predictor" if (predictor / "predictor").is_dir() else predictor
     loaded = Predictor.load(folder)
     omics = {}
@@ -165,6 +169,10 @@ def data_show(name: str) -> None:
     from halfmax.data.readers.embedded import describe
 
     Console().print_json(json.dumps(describe(name), ensure_ascii=False))
+
+
+#: What `predict` can write.
+_WRITTEN = (".csv", ".tsv", ".json", ".parquet")
 
 
 @contextmanager
@@ -244,11 +252,9 @@ def _write_table(table: pd.DataFrame, out: Path | None, unit: str) -> None:
             rows = json.loads(table.to_json(orient="records", double_precision=6))
             content = {"research_use": RESEARCH_USE, "prediction": unit, "rows": rows}
             path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-        elif out.suffix in (".csv", ".tsv"):
+        else:
             text = escape_formula(table).to_csv(
                 index=False, sep="\t" if out.suffix == ".tsv" else ",", float_format="%.6g"
             )
             path.write_text(f"# {RESEARCH_USE} prediction: {unit}\n{text}", encoding="utf-8")
-        else:
-            raise DataError(f"--out {out}: the ending is .csv, .tsv, .json or .parquet.")
     console.print(f"{len(table)} rows written to {out}", markup=False)

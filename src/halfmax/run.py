@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from halfmax.config import RunConfig
@@ -124,7 +125,7 @@ def run(
         agreement=_agreement(config, prepared.dataset),
         samples=prepared.dataset.samples,
         drugs=prepared.dataset.drugs,
-        notes=prepared.notes,
+        notes=(*prepared.notes, *_undefined(results.metrics)),
     )
     report.write(folder)
     with atomic_file(folder / "config.toml") as path:
@@ -139,7 +140,8 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
     if threshold is not None:
         dataset = Labels.learn(threshold, dataset).apply(dataset)
     if getattr(MODELS.get(name), "uses_valid", False) and config.split.valid_fraction > 0:
-        n_parts = max(2, round(1 / config.split.valid_fraction))
+        n_groups = len(np.unique(row_groups(dataset, config.split.protocol)))
+        n_parts = min(max(2, round(1 / config.split.valid_fraction)), n_groups)
         part = make_splits(dataset, config.split.protocol, n_folds=n_parts, seed=config.seed, valid_fraction=0)[0]
         dataset, valid = dataset.take(part.train), dataset.take(part.test)
     predictor = Predictor.of(name, config.params_of(name))
@@ -156,6 +158,18 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
         .to_dict(),
     }
     return predictor
+
+
+def _undefined(metrics: pd.DataFrame) -> list[str]:
+    """Say which metrics have no value, and why."""
+    overall = metrics[(metrics["fold"] == "all") & (metrics["group_by"] == "all") & metrics["value"].isna()]
+    names = sorted(set(overall["metric"]))
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: not defined on these test pairs, because measured values do not vary or too few pairs of "
+        "a drug or sample were tested; left empty."
+    ]
 
 
 def _scores(metrics: pd.DataFrame, model: str, group_by: str) -> pd.DataFrame:

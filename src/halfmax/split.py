@@ -114,9 +114,9 @@ def make_splits(
     groups = row_groups(dataset, protocol)
     distinct = np.unique(groups)
     if len(distinct) < n_folds:
+        advice = f"use n_folds={len(distinct)}" if len(distinct) >= 2 else "give data with more of them"
         raise DataError(
-            f"{protocol} has {len(distinct)} groups, fewer than {n_folds} folds; use n_folds={max(2, len(distinct))} "
-            "or another protocol."
+            f"{protocol} has {len(distinct)} groups, fewer than {n_folds} folds; {advice}, or use another protocol."
         )
     dealt = np.random.default_rng(seed).permutation(len(distinct)) % n_folds
     fold = dealt[np.searchsorted(distinct, groups)]

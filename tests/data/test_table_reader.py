@@ -9,6 +9,7 @@ import pytest
 
 from halfmax.data.dataset import Measure, ResponseDataset
 from halfmax.data.readers.table import read_dataset, read_drugs, read_response, read_samples
+from halfmax.data.tables import read_table
 from halfmax.errors import DataError, UnknownNameError
 from tests.data.small_tables import RNG, SYMBOLS, matrix, text
 
@@ -227,3 +228,10 @@ class TestDataset:
         dataset = read_dataset(files["response"], expression=linear, expression_unit="fpkm")
         assert float(np.nanmax(dataset.omics["expression"])) < 25
         assert dataset.notes["expression_unit"] == "fpkm"
+
+
+def test_names_with_bars_do_not_hide_the_comma_of_a_wide_table(tmp_path):
+    path = tmp_path / "wide.csv"
+    names = [f"GENE{i}|{i}" for i in range(30_000)]
+    path.write_text("id," + ",".join(names) + "\ns1," + ",".join(["1.2345"] * 30_000) + "\n", encoding="utf-8")
+    assert len(read_table(path).columns) == 30_001

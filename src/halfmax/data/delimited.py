@@ -125,7 +125,10 @@ def _sniff(body: bytes) -> str:
     for delimiter, order in DELIMITERS.items():
         if delimiter not in head:
             continue
-        first, *rest = [len(cells) for _, cells in _read(io.StringIO(head, newline=""), delimiter)]
+        try:
+            first, *rest = [len(cells) for _, cells in _read(io.StringIO(head, newline=""), delimiter)]
+        except DataError:  # one cell a row is longer than any cell: another mark cuts them
+            continue
         common, times = Counter(rest or [first]).most_common(1)[0]
         if common < 2:
             continue
