@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Samples scored at a time: what they need stays in the processor's cache.
 _ROWS = 256
-#: One optimiser step moves all entries of a vector at once: without this the tower's scores swing before they settle.
-_TOWER_GAIN = 0.1
 
 
 class TwoTowerMLP(BaseModel):
@@ -48,8 +46,9 @@ class TwoTowerMLP(BaseModel):
         Principal components kept; None = all that the training samples span.
     width, layers
         Units and hidden layers of the sample tower; layers after the first are residual.
-    drug_width
-        Units of the drug tower.
+    drug_width, drug_gain
+        Units of the drug tower, and what its vectors are multiplied by. An optimiser step moves all entries of a vector
+        at once: with a gain of 1 the tower's scores swing before they settle.
     activation
         ``relu``, ``tanh``, ``silu`` or ``gelu``.
     dropout, input_dropout, drug_dropout
@@ -82,6 +81,7 @@ class TwoTowerMLP(BaseModel):
         width: int = 1024,
         layers: int = 1,
         drug_width: int = 256,
+        drug_gain: float = 0.1,
         activation: str = "silu",
         dropout: float = 0.5,
         input_dropout: float = 0.3,
@@ -104,6 +104,7 @@ class TwoTowerMLP(BaseModel):
         self.width = width
         self.layers = layers
         self.drug_width = drug_width
+        self.drug_gain = drug_gain
         self.activation = activation
         self.dropout = dropout
         self.input_dropout = input_dropout
@@ -323,7 +324,7 @@ class TwoTowerMLP(BaseModel):
         x = drop(x.expand(members, -1, -1), self.drug_dropout, generator)
         h = drop(act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator)
         out = torch.baddbmm(weights["bias_drug_leave"], h, weights["drug_leave"])
-        vector, bias = out[..., :-1] * _TOWER_GAIN, out[..., -1]
+        vector, bias = out[..., :-1] * self.drug_gain, out[..., -1]
         known = torch.as_tensor(rows >= 0, device=x.device).float().expand(members, -1)
         if not self.drug_identity:
             known = torch.zeros_like(known)
