@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
         spec = ModelSpec(recipe, name, json.loads(settings or "{}"))
         found = cross_validate(dataset, inner, [spec], features=lambda: make_features(config), n_boot=0)
         overall = found.metrics.query("group_by == 'all' and fold == 'all'").set_index("metric")["value"]
-        row = {"protocol": args.protocol, "parts": args.parts, "modalities": "+".join(args.modalities), "recipe": recipe}
+        row = {"protocol": args.protocol, "parts": args.parts, "modalities": "+".join(args.modalities)}
+        row |= {"recipe": recipe}
         row |= {metric: round(overall[metric], 4) for metric in ("rmse", "normalized_r2", "within_drug_pearson")}
         row |= {"cpu_s": round(found.timings["cpu_s"].sum(), 1), "run": now(), "commit": source().get("commit", "")}
         print(json.dumps(row), flush=True)
