@@ -35,14 +35,17 @@ app.add_typer(data_app, name="data")
 console = Console(stderr=True, highlight=False)
 
 
-def main() -> None:
-    """Run the command line; the package's own errors end it with one message, never a traceback."""
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status; what goes wrong is told in words, never as a traceback."""
     try:
-        app()
-    except HalfmaxError as error:
+        app(args=argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except (HalfmaxError, OSError) as error:
         for line in (str(error), *getattr(error, "__notes__", ())):
             console.print(line, style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        return 2
+    return 0
 
 
 @app.callback()
