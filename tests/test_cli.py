@@ -81,7 +81,7 @@ def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_mistakes_are_answered_in_words(finished: Path, profile: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expression = ["--expression", str(profile), "--unit", "zscore_gene"]
-    assert "Did you mean 'D00'" in told(["predict", str(finished), *expression, "--drugs", "D0O"], capsys)
+    assert "Did you mean 'D0" in told(["predict", str(finished), *expression, "--drugs", "D0O"], capsys)
     assert "the ending is .csv" in told(["predict", str(finished), *expression, "--out", "x.xls"], capsys)
     assert "no manifest.json" in told(["predict", str(profile.parent), *expression], capsys)
     assert "cannot be opened" in told(["predict", str(finished), "--expression", "nothing.tsv"], capsys)
