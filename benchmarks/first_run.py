@@ -1,6 +1,7 @@
 """Time the README's first command as on a fresh machine: a fresh clone, no environment, an empty cache.
 
-Everything counts: the environment with its downloads, the data, five folds of every default model, report and predictor.
+Everything counts: the environment with its downloads, the data, five folds of every default model, the report, the
+predictor.
 The package index and pip's own cache are those of this machine.
 """
 

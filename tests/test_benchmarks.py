@@ -12,7 +12,10 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 PROTOCOLS = ("LPO", "LCO", "LDO")
-COMMANDS = ("anchors.py", "compare_drevalpy.py", "scoring_speed.py", "first_run.py", "inner.py")
+COMMANDS = (
+    *("anchors.py", "compare_drevalpy.py", "own_worker.py", "peer_worker.py", "scoring_speed.py"),
+    *("first_run.py", "inner.py"),
+)
 
 
 def folds(protocol: str) -> pd.DataFrame:
