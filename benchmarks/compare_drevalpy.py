@@ -32,7 +32,7 @@ OURS = {
 }
 #: One member, cut short: what a patient person waits for. drevalpy's own default is 20 members of up to 300 epochs.
 PEERS = ("NaiveMeanEffectsPredictor", 'EnsembleMF:{"n_ensemble": 1, "max_epochs": 60, "patience": 10}')
-REQUIREMENTS = ("torch==2.13.0", "drevalpy==1.6.0")
+REQUIREMENTS = ("torch==2.13.0", "drevalpy==1.6.0", "pyarrow")
 VERSIONS = """
 import json, platform
 from importlib.metadata import version

@@ -21,6 +21,7 @@ from halfmax.models.base import (
     gather,
     response_matrix,
 )
+from halfmax.models.kernel import KernelRidge
 from halfmax.models.loop import LoopSettings, pick_device, train
 from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, joined, rotated, rotation
 
@@ -42,6 +43,8 @@ class TwoTowerMLP(BaseModel):
 
     Parameters
     ----------
+    focus
+        How strongly genes are weighted by what a smooth linear fit leans on, as in `KernelRidge`; 0 = not at all.
     components
         Principal components kept; None = all that the training samples span.
     width, layers
@@ -70,13 +73,15 @@ class TwoTowerMLP(BaseModel):
 
     References
     ----------
-    Hinton et al. 2012 (dropout); Loshchilov and Hutter 2019 (AdamW); Lakshminarayanan et al. 2017 (ensembles).
+    Radhakrishnan et al. 2024 (weights of features from a first fit); Hinton et al. 2012 (dropout); Loshchilov and
+    Hutter 2019 (AdamW); Lakshminarayanan et al. 2017 (ensembles).
     """
 
     uses_valid: ClassVar[bool] = True
 
     def __init__(
         self,
+        focus: float = 2.0,
         components: int | None = 512,
         width: int = 1024,
         layers: int = 1,
@@ -84,7 +89,7 @@ class TwoTowerMLP(BaseModel):
         drug_gain: float = 0.1,
         activation: str = "silu",
         dropout: float = 0.5,
-        input_dropout: float = 0.3,
+        input_dropout: float = 0.5,
         drug_dropout: float = 0.3,
         identity_dropout: float = 0.1,
         drug_identity: bool = True,
@@ -100,6 +105,7 @@ class TwoTowerMLP(BaseModel):
         precision: str = "float32",
         seed: int = 0,
     ) -> None:
+        self.focus = focus
         self.components = components
         self.width = width
         self.layers = layers
@@ -206,7 +212,7 @@ class TwoTowerMLP(BaseModel):
 
         device = pick_device(self.device)
         generator = torch.Generator().manual_seed(self.seed)
-        self._learn_inputs(x)
+        self._learn_inputs(x, targets)
         grid = response_matrix(x, targets)
         weights = {k: v.to(device) for k, v in self._initial(grid, generator, start).items()}
         samples = self._sample_input(x.sample("expression"), device)
@@ -335,10 +341,14 @@ class TwoTowerMLP(BaseModel):
         vector = vector * (1 - known[..., None]) + weights["identity"][:, place] * known[..., None]
         return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
 
-    def _learn_inputs(self, x: PairFeatures) -> None:
+    def _learn_inputs(self, x: PairFeatures, targets: npt.NDArray[np.float64]) -> None:
         rng = np.random.default_rng(self.seed)
         self.drug_ids_ = x.drug_ids
-        self.sample_mean_, self.sample_basis_ = rotation(x.sample("expression"), rng, self.components)
+        profile = x.sample("expression")
+        gain = KernelRidge(focus=self.focus).fit(x, targets).gain_ if self.focus > 0 else np.float32(1.0)
+        _, basis = rotation(profile * gain, rng, self.components)
+        self.sample_mean_ = np.asarray(profile.mean(axis=0))
+        self.sample_basis_ = np.ascontiguousarray(np.reshape(gain, (-1, 1)) * basis)
         drug = [_unit_power(x.drug(name)) for name in x.drug_x]
         self.drug_block_scale_ = np.array([scale for _, scale in drug], dtype=np.float32)
         self.drug_mean_, self.drug_basis_ = rotation(self._drug_blocks(x), rng)
