@@ -38,6 +38,7 @@ _FREE: Final[Mapping[str, tuple[int, ...]]] = {
     "loglogistic4": (MIDPOINT, LN_HILL, TOP, BOTTOM),
     "multilevel": (MIDPOINT, LN_HILL),
 }
+_ENOUGH_SAMPLES = 20
 _PAIR = ("sample_id", "drug_id")
 
 
@@ -203,6 +204,9 @@ def fit_curves(
         params[fitted], converged[fitted], at_limit[fitted] = found.params, found.converged, found.at_limit
         if model == "multilevel":
             sample = np.asarray(pd.factorize(part.keys[by[0]])[0], dtype=np.int64)
+            if (n_samples := int(sample.max()) + 1) < _ENOUGH_SAMPLES:
+                message = f"the spread between samples is learned from {n_samples} samples only; better from hundreds."
+                findings.warn("few-samples", message, count=n_samples)
             shrunk = fit_multilevel(part, sample, found.params)
             params[fitted], sd[fitted], spread = shrunk.params, shrunk.sd_midpoint, shrunk.spread
             converged[fitted], at_limit[fitted] = shrunk.converged, False
@@ -286,7 +290,7 @@ def _table(
     return together.keys.reset_index(drop=True).assign(**columns)
 
 
-def _add_area(table: pd.DataFrame, params: Array, drug: str, dose_range: DoseRange) -> None:
+def _add_area(table: pd.DataFrame, params: Array, drug: str, dose_range: str | tuple[float, float]) -> None:
     """Add auc, aac and the doses between which they are."""
     if dose_range == "own":
         low, high = table["min_dose"], table["max_dose"]

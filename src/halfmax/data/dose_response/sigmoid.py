@@ -83,7 +83,8 @@ def mean_viability(params: Array, low: Array, high: Array) -> Array:
         Doses [ln µM], ``(n_curves,)``; NaN where low is not below high.
     """
     hill = np.exp(params[:, LN_HILL])
-    softplus = [np.logaddexp(0.0, hill * (x - params[:, MIDPOINT])) for x in (low, high)]
+    with np.errstate(invalid="ignore"):  # logaddexp warns of NaN, which curves that were not fitted have
+        softplus = [np.logaddexp(0.0, hill * (x - params[:, MIDPOINT])) for x in (low, high)]
     width = np.where(high > low, high - low, np.nan)
     alive = 1 - (softplus[1] - softplus[0]) / (hill * width)
     return np.asarray(params[:, BOTTOM] + (params[:, TOP] - params[:, BOTTOM]) * alive)

@@ -251,6 +251,7 @@ def robust_spread(size: Array, n_free: int) -> Array:
     n_free
         Number of fitted parameters.
     """
-    size = np.where(np.isnan(size).all(axis=1)[:, None], 0.0, size)
+    empty = np.asarray(np.isnan(size).all(axis=1))
+    size = np.where(empty[:, None], 0.0, size)
     spare = np.maximum((~np.isnan(size)).sum(axis=1) - n_free, 1)
     return np.asarray(1.4826 * (1 + 5 / spare) * np.nanmedian(size, axis=1))
