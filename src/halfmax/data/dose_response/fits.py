@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from halfmax.data.dataset import MEASURES
-from halfmax.data.dose_response.flags import FLAGS, Rules, join_flags, make_flags, outliers
+from halfmax.data.dose_response.flags import FLAGS, Rules, fall_of, join_flags, make_flags, outliers
 from halfmax.data.dose_response.multilevel import fit_multilevel
 from halfmax.data.dose_response.packing import Packed, pack
 from halfmax.data.dose_response.sigmoid import (
@@ -212,7 +212,8 @@ def fit_curves(
             converged[fitted], at_limit[fitted] = shrunk.converged, False
         else:
             sd[fitted] = _sd_ln_ic50(part, found.weight, found.params, found.at_limit, _FREE[model])
-    table = _table(together, each, params, sd, at_limit, len(_FREE[model]), rules)
+    fit = (params, sd, at_limit)
+    table = _table(together, each, *fit, len(_FREE[model]), rules, alone=model != "multilevel")
     _add_area(table, params, by[1], dose_range)
     flags = make_flags(table, together, params, fitted, converged, at_limit, rules)
     table["flags"] = join_flags(flags)
@@ -263,14 +264,23 @@ def _sd_ln_ic50(
 
 
 def _table(
-    together: Packed, each: Packed, params: Array, sd: Array, at_limit: npt.NDArray[np.bool_], n_free: int, rules: Rules
+    together: Packed,
+    each: Packed,
+    params: Array,
+    sd: Array,
+    at_limit: npt.NDArray[np.bool_],
+    n_free: int,
+    rules: Rules,
+    *,
+    alone: bool,
 ) -> pd.DataFrame:
     low, high = together.low, together.high
     rest = np.where(each.weight > 0, each.y - viability(params, each.x), 0.0)
     mean = np.einsum("np,np->n", together.weight, together.y) / np.maximum(together.n_wells, 1)
     total = np.einsum("np,np->n", each.weight, np.square(each.y - mean[:, None]))
     squares = np.square(rest).sum(axis=1)
-    half = np.where(at_limit[:, MIDPOINT], np.nan, ln_ic50(params)[0])
+    unknown = at_limit[:, MIDPOINT] | (alone & (fall_of(together, params) < rules.visible))
+    half = np.where(unknown, np.nan, ln_ic50(params)[0])
     columns = {
         "n_wells": together.n_wells,
         "n_doses": together.n_doses,
@@ -278,7 +288,7 @@ def _table(
         "max_dose": np.exp(high),
         "ln_ic50": half,
         "sd_ln_ic50": np.where(np.isnan(half), np.nan, sd),
-        "ec50": np.where(at_limit[:, MIDPOINT], np.nan, np.exp(params[:, MIDPOINT])),
+        "ec50": np.where(unknown, np.nan, np.exp(params[:, MIDPOINT])),
         "emax": viability(params, high[:, None])[:, 0],
         "hill": np.exp(params[:, LN_HILL]),
         "top": np.where(np.isnan(params[:, MIDPOINT]), np.nan, params[:, TOP]),

@@ -22,7 +22,7 @@ FLAGS: Final[Mapping[str, str]] = {
     "at_limit": "a parameter lies at its limit",
     "flat": "viability falls by less than a fifth over the tested doses",
     "rising": "viability rises with the dose",
-    "no_ic50": "the curve does not cross one half within its limits; ln_ic50 is missing",
+    "no_ic50": "the curve does not cross one half within its limits, or hardly falls; ln_ic50 is missing",
     "extrapolated": "the IC50 lies above the highest dose",
     "below_range": "the IC50 lies below the lowest dose",
     "noisy": "the wells scatter widely about the curve",
@@ -36,6 +36,8 @@ class Rules:
 
     Parameters
     ----------
+    visible
+        Fall of the fitted viability over the tested doses below which a curve, fitted alone, says nothing of its IC50.
     flat
         Fall of the fitted viability over the tested doses below which a curve is flat.
     rising
@@ -47,6 +49,7 @@ class Rules:
         Distance of a well from the curve, in robust standard deviations of its residuals, and in viability.
     """
 
+    visible: float = 0.05
     flat: float = 0.2
     rising: float = 0.1
     noisy: float = 0.3
@@ -58,6 +61,11 @@ def outliers(each: Packed, params: Array, n_free: int, rules: Rules) -> npt.NDAr
     size = np.where(each.weight > 0, np.abs(each.y - viability(params, each.x)), np.nan)
     far = np.asarray(np.maximum(rules.outlier[0] * robust_spread(size, n_free), rules.outlier[1]))
     return np.asarray(size > far[:, None])
+
+
+def fall_of(packed: Packed, params: Array) -> Array:
+    """Return how far each curve falls from its lowest to its highest dose, ``(n_curves,)``."""
+    return viability(params, packed.low[:, None])[:, 0] - viability(params, packed.high[:, None])[:, 0]
 
 
 def make_flags(
@@ -80,8 +88,7 @@ def make_flags(
     params, converged, at_limit
         Of every curve; meaningless where not `fitted`.
     """
-    low, high = packed.low, packed.high
-    fall = viability(params, low[:, None])[:, 0] - viability(params, high[:, None])[:, 0]
+    low, high, fall = packed.low, packed.high, fall_of(packed, params)
     ic50 = table["ln_ic50"].to_numpy()
     flags = {
         "no_data": packed.n_wells == 0,
