@@ -62,6 +62,8 @@ def as_text(values: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(names.dtype) and (names % 1 == 0).all():
         names = names.astype("Int64")
     texts = names.astype("string").str.strip()
+    if texts[texts.fillna("") != ""].str.fullmatch(r"\d+\.0").all():  # a column of whole numbers with gaps, as text
+        texts = texts.str.removesuffix(".0")
     found = np.full(len(names) + 1, None, dtype=object)  # the last stands for what is missing, whose code is -1
     found[:-1] = texts.astype(object).where(texts.fillna("") != "", None)
     return pd.Series(found[codes], index=values.index, dtype=object)
