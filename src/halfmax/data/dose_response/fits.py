@@ -26,7 +26,7 @@ from halfmax.data.dose_response.sigmoid import (
     viability,
     viability_and_slopes,
 )
-from halfmax.data.dose_response.solve import normal_matrix, solve
+from halfmax.data.dose_response.solve import Solution, normal_matrix, robust_spread, solve
 from halfmax.data.dose_response.wells import check_wells
 from halfmax.data.findings import Finding, Findings
 from halfmax.errors import DataError, UnknownNameError, did_you_mean, examples
@@ -211,7 +211,7 @@ def fit_curves(
             params[fitted], sd[fitted], spread = shrunk.params, shrunk.sd_midpoint, shrunk.spread
             converged[fitted], at_limit[fitted] = shrunk.converged, False
         else:
-            sd[fitted] = _sd_ln_ic50(part, found.weight, found.params, found.at_limit, _FREE[model])
+            sd[fitted] = _sd_ln_ic50(part, found, _FREE[model], robust=robust)
     fit = (params, sd, at_limit)
     table = _table(together, each, *fit, len(_FREE[model]), rules, alone=model != "multilevel")
     _add_area(table, params, by[1], dose_range)
@@ -241,21 +241,23 @@ def _to_fit(wells: pd.DataFrame, by: Sequence[str], *, trim: bool, to: Findings)
     return wells
 
 
-def _sd_ln_ic50(
-    points: Packed, weight: Array, params: Array, at_limit: npt.NDArray[np.bool_], free: tuple[int, ...]
-) -> Array:
+def _sd_ln_ic50(points: Packed, found: Solution, free: tuple[int, ...], *, robust: bool) -> Array:
     """Return standard errors of ln IC50 by the delta method; parameters at a limit count as known."""
-    columns = list(free)
+    columns, params = list(free), found.params
     values, slopes = viability_and_slopes(params, points.x, free)
-    weighted = [weight * slope for slope in slopes]
+    weighted = [found.weight * slope for slope in slopes]
     matrix = normal_matrix(weighted, slopes)
-    held = at_limit[:, columns]
+    held = found.at_limit[:, columns]
     matrix[held] = 0.0
     matrix.swapaxes(1, 2)[held] = 0.0
     np.einsum("nii->ni", matrix)[held] = 1.0
-    squares = np.einsum("np,np,np->n", weight, points.y - values, points.y - values) + points.within
-    spare = points.n_wells - (~held).sum(axis=1)
-    noise = np.where(spare > 0, squares / np.maximum(spare, 1), np.nan)
+    if robust:  # what is left of the squares after distrust says too little of the noise
+        size = np.where(points.weight > 0, np.abs(points.y - values), np.nan)
+        noise = np.square(robust_spread(size, len(free)))
+    else:
+        squares = np.einsum("np,np,np->n", found.weight, points.y - values, points.y - values) + points.within
+        spare = points.n_wells - (~held).sum(axis=1)
+        noise = np.where(spare > 0, squares / np.maximum(spare, 1), np.nan)
     slope = np.where(held, 0.0, ln_ic50(params)[1][:, columns])
     firm = np.linalg.cond(matrix) < 1e12
     matrix[~firm] = np.eye(len(free))
