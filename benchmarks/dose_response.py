@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     from halfmax.data.storage import atomic_file, write_json
 
     wells, ccle = gdsc_wells(args.data), pd.read_csv(ccle_file(args.data), dtype=str)
-    rows = [*speed(wells), *gdsc(wells), *ccle_file_checks(ccle), *planted()]
+    rows = [*speed(wells), *gdsc(wells), *recipes(args.data), *ccle_file_checks(ccle), *planted()]
     table = pd.DataFrame(rows, columns=COLUMNS)
     args.out.mkdir(parents=True, exist_ok=True)
     with atomic_file(args.out / "dose_response.csv") as temporary:
@@ -101,8 +101,8 @@ def gdsc(wells: pd.DataFrame) -> Iterator[Row]:
     from halfmax.data.dose_response import fit_curves
 
     truth = published()
-    for model in ("sigmoid", "loglogistic4", "multilevel"):
-        found = compare(fit_curves(wells, model), truth)
+    all_found = {m: compare(fit_curves(wells, m), truth) for m in ("sigmoid", "loglogistic4", "multilevel")}
+    for model, found in all_found.items():
         for drug, pairs in found.groupby("drug_id"):
             name = DRUGS[str(drug)]
             yield "gdsc", model, name, "pearson", pairs["ln_ic50"].corr(pairs["published"]), len(pairs)
@@ -114,7 +114,56 @@ def gdsc(wells: pd.DataFrame) -> Iterator[Row]:
                 away = pairs["ln_ic50"] - pairs["published"]
                 far = ((away - away.median()).abs() > 3 * pairs["sd_ln_ic50"]).mean()
                 yield "gdsc", model, name, "share over 3 posterior sd from published", far, len(pairs)
+    plain = all_found["sigmoid"][["sample_id", "drug_id"]]
+    for drug, pairs in all_found["multilevel"].merge(plain).groupby("drug_id"):
+        value = pairs["ln_ic50"].corr(pairs["published"])
+        yield "gdsc", "multilevel", DRUGS[str(drug)], "pearson, pairs that have a plain IC50", value, len(pairs)
+    yield from shared_by_a_line(all_found["multilevel"])
     yield from two_plates(wells)
+
+
+def shared_by_a_line(found: pd.DataFrame) -> Iterator[Row]:
+    """Yield agreement once what the lines' other drugs share of the difference is taken out, five-fold over lines.
+
+    A diagnosis and no fit: it uses the published values of the other drugs.
+    """
+    import numpy as np
+
+    away = found.assign(away=found["ln_ic50"] - found["published"])
+    wide = {c: away.pivot(index="sample_id", columns="drug_id", values=c).dropna() for c in ("away", "ln_ic50")}
+    lines = wide["away"].index.intersection(wide["ln_ic50"].index)
+    fold = np.arange(len(lines)) % 5
+    for drug in wide["away"].columns:
+        target = wide["away"].loc[lines, drug].to_numpy()
+        others = np.column_stack([np.ones(len(lines)), wide["away"].loc[lines].drop(columns=drug).to_numpy()])
+        shared = np.empty(len(lines))
+        for k in range(5):
+            weights = np.linalg.lstsq(others[fold != k], target[fold != k], rcond=None)[0]
+            shared[fold == k] = others[fold == k] @ weights
+        ours = wide["ln_ic50"].loc[lines, drug].to_numpy()
+        value = float(np.corrcoef(ours - shared, ours - target)[0, 1])
+        yield "gdsc", "multilevel", DRUGS[str(drug)], "diagnosis: pearson less what a line shares", value, len(lines)
+
+
+def recipes(folder: Path) -> Iterator[Row]:
+    """Yield the range of agreement over ways to normalise and cut, for the multilevel fit."""
+    import pandas as pd
+
+    from halfmax.data.dose_response import fit_curves, normalise_plates, wells_from_gdsc
+
+    wells = wells_from_gdsc(pd.read_parquet(folder / "gdsc" / "GDSC_raw_data_example.parquet"))
+    truth = published()
+    for name, plate, curve in (
+        ("median of controls", {"centre": "median"}, {}),
+        ("no blanks", {"zero": "none"}, {}),
+        ("zero at positive controls", {"zero": "positive"}, {}),
+        ("median polish", {"polish": True}, {}),
+        ("not trimmed", {}, {"trim": False}),
+    ):
+        found = compare(fit_curves(normalise_plates(wells, **plate).wells, "multilevel", **curve), truth)
+        for drug, pairs in found.groupby("drug_id"):
+            value = pairs["ln_ic50"].corr(pairs["published"])
+            yield "gdsc", f"multilevel, {name}", DRUGS[str(drug)], "pearson", value, len(pairs)
 
 
 def two_plates(wells: pd.DataFrame) -> Iterator[Row]:

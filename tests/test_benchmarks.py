@@ -12,10 +12,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 PROTOCOLS = ("LPO", "LCO", "LDO")
-COMMANDS = (
-    *("anchors.py", "compare_drevalpy.py", "own_worker.py", "peer_worker.py", "scoring_speed.py"),
-    *("first_run.py", "inner.py"),
-)
+COMMANDS = sorted(path.name for path in FOLDER.glob("*.py") if "argparse" in path.read_text(encoding="utf-8"))
 
 
 def folds(protocol: str) -> pd.DataFrame:
