@@ -25,12 +25,18 @@ class Block:
     names
         The d column names.
     mask
-        Shape ``(n, d)``, True where the value was missing and has been filled; None if nothing was.
+        Shape ``(n, d)``, True where the value was missing and has been filled; None if nothing was. A row that is True
+        throughout is absent: nothing is known of it in this block, and its values are zeros.
     """
 
     values: FloatArray
     names: tuple[str, ...]
     mask: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def absent(self) -> npt.NDArray[np.bool_]:
+        """Rows of which nothing is known, shape ``(n,)``."""
+        return np.zeros(len(self.values), dtype=bool) if self.mask is None else np.asarray(self.mask.all(axis=1))
 
     def take(self, rows: IndexArray) -> Block:
         """Return these rows."""
@@ -49,6 +55,8 @@ class PairFeatures:
         Block name to block; every block of a side has one row an id. A tissue block is one-hot.
     sample_index, drug_index
         Shape ``(n_pairs,)``, int64 row numbers.
+    modalities
+        The sample blocks that are omics profiles; models see all of them unless told otherwise.
     """
 
     sample_ids: npt.NDArray[np.str_]
@@ -58,6 +66,7 @@ class PairFeatures:
     sample_index: IndexArray
     drug_index: IndexArray
     notes: Mapping[str, object] = field(default_factory=dict)
+    modalities: tuple[str, ...] = ("expression",)
 
     @property
     def n_pairs(self) -> int:

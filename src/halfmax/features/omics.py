@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from halfmax.registry import Registry
 from halfmax.state import JSON, State, Stateful
 
 log = logging.getLogger(__name__)
+#: Responses of training rows, shape ``(n, m)``, NaN where not measured; see `SupervisedStep`.
+Targets: TypeAlias = npt.NDArray[np.float64]
 
 
 @runtime_checkable
@@ -40,6 +42,28 @@ class Step(Protocol):
 
     def set_state(self, state: State) -> Self:
         """Take over what another instance learned."""
+        ...
+
+
+class SupervisedStep(Protocol):
+    """A step that also learns from the responses of the training rows, such as a selection of genes.
+
+    A pipeline hands it what the training responses say of each row of the block and nothing else. The class says so
+    with ``supervised = True``.
+    """
+
+    supervised: ClassVar[bool]
+
+    def fit(self, block: Block, targets: Targets) -> Self:
+        """Learn from training rows and their responses.
+
+        Parameters
+        ----------
+        targets
+            Shape ``(n, m)``, a row for each row of `block`: for samples the response to each of the m training drugs
+            less that drug's mean, in the measure's unit; for drugs the response of each training sample less that
+            sample's mean. NaN where a pair was not measured.
+        """
         ...
 
 
@@ -101,7 +125,7 @@ class ColumnScale(Stateful):
 
     def fit(self, block: Block) -> Self:
         """Learn centre and scale from known values."""
-        known = _known_columns(block.values)
+        known = known_columns(block.values)
         centre, scale = self._centre_scale(np.where(known, block.values, 0))
         self.centre_ = np.where(known, centre, 0).astype(np.float32)
         usable = known & np.isfinite(scale) & (scale > 1e-8)
@@ -146,36 +170,7 @@ class Robust(ColumnScale):
         return middle, high - low
 
 
-class Impute(Stateful):
-    """Fill missing values with the column's training mean, median or a constant; the mask remembers which."""
-
-    def __init__(self, strategy: str = "mean", value: float = 0.0) -> None:
-        self.strategy = strategy
-        self.value = value
-
-    def fit(self, block: Block) -> Self:
-        """Learn the fill values; a column without any known value is filled with `value`."""
-        if self.strategy not in ("mean", "median", "constant"):
-            raise DataError(f"impute strategy is {self.strategy!r}; it is mean, median or constant.")
-        fill = np.full(block.values.shape[1], self.value, dtype=np.float32)
-        if self.strategy != "constant":
-            known = _known_columns(block.values)
-            average = np.nanmean if self.strategy == "mean" else np.nanmedian
-            fill[known] = average(block.values[:, known].astype(np.float64), axis=0)
-        self.fill_ = fill
-        return self
-
-    def transform(self, block: Block) -> Block:
-        """Return filled values and the mask of what was filled."""
-        self._check_fitted()
-        missing = ~np.isfinite(block.values)
-        if not missing.any():
-            return block
-        mask = missing if block.mask is None else missing | block.mask
-        return replace(block, values=np.where(missing, self.fill_, block.values), mask=mask)
-
-
-class _Select(Stateful):
+class Select(Stateful):
     """Keep some columns, chosen in `fit` and remembered by name."""
 
     def transform(self, block: Block) -> Block:
@@ -192,19 +187,19 @@ class _Select(Stateful):
         raise NotImplementedError
 
 
-class TopVariance(_Select):
+class TopVariance(Select):
     """Keep the `n` columns that vary most among training rows."""
 
     def __init__(self, n: int = 1000) -> None:
         self.n = n
 
     def _choose(self, block: Block) -> npt.NDArray[np.int64]:
-        known = _known_columns(block.values)
+        known = known_columns(block.values)
         variance = np.nanvar(np.where(known, block.values, 0).astype(np.float64), axis=0)
         return np.sort(np.argsort(-variance, kind="stable")[: self.n])
 
 
-class GeneList(_Select):
+class GeneList(Select):
     """Keep the named columns; names that the data lack are counted and logged, none at all is an error."""
 
     def __init__(self, genes: Sequence[str] = ()) -> None:
@@ -223,34 +218,6 @@ class GeneList(_Select):
         return np.array([place[g] for g in wanted if g in place], dtype=np.int64)
 
 
-class PCA(Stateful):
-    """Project onto the leading principal components of the training rows, each row once."""
-
-    def __init__(self, n_components: int = 100, whiten: bool = False) -> None:
-        self.n_components = n_components
-        self.whiten = whiten
-
-    def fit(self, block: Block) -> Self:
-        """Learn the components by a full SVD; the sign of each is fixed by its largest loading."""
-        wide = block.values.astype(np.float64)
-        self.mean_ = wide.mean(axis=0).astype(np.float32)
-        left, size, right = np.linalg.svd(wide - wide.mean(axis=0), full_matrices=False)
-        n = min(self.n_components, int((size > size[:1] * 1e-10).sum()))
-        if n == 0:
-            raise DataError("PCA needs at least two different rows.")
-        right = right[:n] * np.sign(right[np.arange(n), np.abs(right[:n]).argmax(axis=1)])[:, None]
-        if self.whiten:
-            right = right / (size[:n, None] / np.sqrt(max(len(left) - 1, 1)))
-        self.components_ = right.astype(np.float32)
-        return self
-
-    def transform(self, block: Block) -> Block:
-        """Return scores, shape ``(n, n_components)``."""
-        self._check_fitted()
-        values = (block.values - self.mean_) @ self.components_.T
-        return Block(values, tuple(f"pc{i + 1}" for i in range(values.shape[1])))
-
-
 def select_columns(block: Block, names: Sequence[str]) -> Block:
     """Return the named columns in that order; columns that the block lacks become NaN."""
     if block.names == tuple(names):
@@ -267,25 +234,45 @@ def select_columns(block: Block, names: Sequence[str]) -> Block:
     return Block(values, tuple(names), mask)
 
 
-def _known_columns(values: FloatArray) -> npt.NDArray[np.bool_]:
+def known_columns(values: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return which columns have any value at all."""
     return np.asarray(np.isfinite(values).any(axis=0))
 
 
+def require_finite(block: Block, what: str) -> None:
+    """Raise DataError, naming columns, where a step needs values without gaps."""
+    complete = np.isfinite(block.values).all(axis=0)
+    if not complete.all():
+        lacking = np.array(block.names)[~complete]
+        raise DataError(f"{what} met missing values in {len(lacking)} features, e.g. {examples(lacking)}; impute first.")
+
+
+_BUILTIN = {
+    "omics": {
+        "log1p": "Log1p",
+        "sample_zscore": "SampleZscore",
+        "rank": "Rank",
+        "standard": "Standard",
+        "minmax": "MinMax",
+        "robust": "Robust",
+        "top_variance": "TopVariance",
+        "genes": "GeneList",
+    },
+    "scale": {"quantile": "Quantile"},
+    "impute": {"impute": "Impute", "knn_impute": "KnnImpute", "iterative_impute": "IterativeImpute"},
+    "select": {"drop_missing": "DropMissing", "variance": "Variance", "correlation": "Correlation"},
+    "supervised": {
+        "mutual_information": "MutualInformation",
+        "l1": "L1",
+        "stability_selection": "StabilitySelection",
+        "rfe": "RFE",
+        "rfecv": "RFECV",
+    },
+    "decompose": {"pca": "PCA", "sparse_pca": "SparsePCA"},
+    "pathways": {"pathways": "Pathways"},
+    "mutations": {"burden": "Burden", "gene_level": "GeneLevel", "recurrent": "Recurrent"},
+}
 STEPS: Registry[type[Step]] = Registry(
     "step",
-    {
-        name: f"halfmax.features.omics:{cls}"
-        for name, cls in {
-            "log1p": "Log1p",
-            "sample_zscore": "SampleZscore",
-            "rank": "Rank",
-            "standard": "Standard",
-            "minmax": "MinMax",
-            "robust": "Robust",
-            "impute": "Impute",
-            "top_variance": "TopVariance",
-            "genes": "GeneList",
-            "pca": "PCA",
-        }.items()
-    },
+    {name: f"halfmax.features.{file}:{cls}" for file, names in _BUILTIN.items() for name, cls in names.items()},
 )

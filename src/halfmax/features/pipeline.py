@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self, cast
 
 import numpy as np
@@ -13,9 +14,12 @@ import pandas as pd
 from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError, NotFittedError, examples
 from halfmax.features.blocks import Block, PairFeatures, rows_of
-from halfmax.features.omics import STEPS, Step, select_columns
+from halfmax.features.omics import STEPS, Step, SupervisedStep, Targets, select_columns
 from halfmax.state import JSON, State
 
+log = logging.getLogger(__name__)
+#: What may become of a category that was not seen in training.
+UNKNOWN = ("zeros", "column", "error")
 #: A step's name, or its name and parameters.
 StepSpec = str | tuple[str, Mapping[str, JSON]]
 
@@ -40,7 +44,22 @@ class _Fitted:
     steps: tuple[tuple[str, Step], ...]
 
     def transform(self, block: Block) -> Block:
+        """Return what the steps make of the rows that are there; the others become zeros, masked throughout."""
         block = select_columns(block, self.names)
+        present = np.isfinite(block.values).any(axis=1)
+        if present.all():
+            return self._apply(block)
+        # without any row, one of zeros tells the columns
+        rows = np.flatnonzero(present)
+        some = block.take(rows) if len(rows) else replace(block, values=np.zeros((1, len(self.names)), np.float32))
+        done = self._apply(some)
+        values = np.zeros((len(present), len(done.names)), dtype=np.float32)
+        mask = np.ones(values.shape, dtype=bool)
+        if len(rows):
+            values[rows], mask[rows] = done.values, False if done.mask is None else done.mask
+        return Block(values, done.names, mask)
+
+    def _apply(self, block: Block) -> Block:
         for _, step in self.steps:
             block = step.transform(block)
         values = np.ascontiguousarray(block.values, dtype=np.float32)
@@ -58,11 +77,18 @@ class FeaturePipeline:
     modalities
         Omics tables to encode; those that the dataset lacks in training are an error.
     categories
-        Columns of the samples table to one-hot encode; a value unseen in training, or none, gives a row of zeros.
+        Columns of the samples table to one-hot encode.
     drug_blocks
         ``fingerprint``, ``descriptors`` (from SMILES) and names of ready-made drug matrices.
     steps
         Block name to step specifications, where they differ from the defaults.
+    unknown
+        What a category that was not seen in training, or none, becomes: ``zeros`` (a row of zeros, masked), ``column``
+        (a column of its own) or ``error``.
+
+    Notes
+    -----
+    A sample that lacks a modality takes no part in fitting its steps, and its row in the block is masked throughout.
     """
 
     def __init__(
@@ -71,14 +97,25 @@ class FeaturePipeline:
         categories: Sequence[str] = ("tissue",),
         drug_blocks: Sequence[str] = ("fingerprint", "descriptors"),
         steps: Mapping[str, Sequence[StepSpec]] | None = None,
+        unknown: str = "zeros",
     ) -> None:
         self.modalities = modalities
         self.categories = categories
         self.drug_blocks = drug_blocks
         self.steps = steps
+        self.unknown = unknown
 
     def fit(self, train: ResponseDataset) -> Self:
-        """Learn every step from the samples and drugs of `train`, each once."""
+        """Learn every step from the samples and drugs of `train`, each once; supervised steps also from its responses.
+
+        Raises
+        ------
+        DataError
+            If no training sample has a modality, steps are given for a block that is not in use, or a step refuses.
+        """
+        if self.unknown not in UNKNOWN:
+            raise DataError(f"unknown is {self.unknown!r}; it is one of {', '.join(UNKNOWN)}.")
+        responses = Responses(train)
         specs = dict(self.steps or {})
         fitted: dict[str, _Fitted] = {}
         for name in self.modalities:
@@ -86,15 +123,16 @@ class FeaturePipeline:
             present = np.isfinite(block.values).any(axis=1)
             if not present.any():
                 raise DataError(f"no training sample has {name}; leave it out of the modalities.")
-            known = block.take(np.flatnonzero(present))
-            fitted[name] = _fit_steps(known, specs.pop(name, OMICS_STEPS.get(name, OTHER_STEPS)))
+            rows = np.flatnonzero(present)
+            chosen = specs.pop(name, OMICS_STEPS.get(name, OTHER_STEPS))
+            fitted[name] = _fit_steps(name, block.take(rows), chosen, lambda r=rows: responses.of_samples()[r])  # type: ignore[misc]
         self.levels_: dict[str, list[str]] = {}
         for column in self.categories:
             values = train.samples[column] if column in train.samples else pd.Series(dtype=object)
             self.levels_[column] = sorted(set(map(str, values.dropna().unique())) - {"", "unknown"})
         for name in self.drug_blocks:
             steps = specs.pop(name, DRUG_STEPS.get(name, OTHER_STEPS))
-            fitted[f"drug/{name}"] = _fit_steps(drug_block(train, name), steps)
+            fitted[f"drug/{name}"] = _fit_steps(name, drug_block(train, name), steps, responses.of_drugs)
         if specs:
             raise DataError(f"steps are given for {examples(specs)}, which is not among the blocks in use.")
         self.blocks_ = fitted
@@ -104,7 +142,7 @@ class FeaturePipeline:
         """Encode every sample, drug and pair of `dataset` (values of its responses are not looked at)."""
         self._check_fitted()
         sample_x = {name: self.blocks_[name].transform(omics_block(dataset, name)) for name in self.modalities}
-        sample_x |= {column: _one_hot(dataset, column, levels) for column, levels in self.levels_.items()}
+        sample_x |= {c: _one_hot(dataset, c, levels, self.unknown) for c, levels in self.levels_.items()}
         drug_x = {n: self.blocks_[f"drug/{n}"].transform(drug_block(dataset, n)) for n in self.drug_blocks}
         sample_ids = dataset.samples.index.to_numpy(dtype=str)
         drug_ids = dataset.drugs.index.to_numpy(dtype=str)
@@ -115,6 +153,7 @@ class FeaturePipeline:
             drug_x=drug_x,
             sample_index=_row_numbers(dataset.response["sample_id"], sample_ids),
             drug_index=_row_numbers(dataset.response["drug_id"], drug_ids),
+            modalities=tuple(self.modalities),
         )
 
     def input_names(self, modality: str) -> tuple[str, ...]:
@@ -138,6 +177,7 @@ class FeaturePipeline:
             "modalities": list(self.modalities),
             "categories": list(self.categories),
             "drug_blocks": list(self.drug_blocks),
+            "unknown": self.unknown,
         }
         levels: dict[str, JSON] = {k: list(v) for k, v in self.levels_.items()}
         return State(arrays=arrays, meta={"params": parameters, "levels": levels, "blocks": blocks})
@@ -198,21 +238,67 @@ def drug_block(dataset: ResponseDataset, name: str) -> Block:
     raise DataError(f"there is no drug block {name!r}: it is fingerprint, descriptors or one of the dataset's own.")
 
 
-def _fit_steps(block: Block, specs: Sequence[StepSpec]) -> _Fitted:
+class Responses:
+    """What training responses say of each sample and each drug, for supervised steps; computed when it is asked for."""
+
+    def __init__(self, train: ResponseDataset) -> None:
+        self.train = train
+
+    def of_samples(self) -> Targets:
+        """Return responses less each drug's mean, shape ``(n_samples, n_drugs)``, NaN where not measured."""
+        return _centred(self._grid())
+
+    def of_drugs(self) -> Targets:
+        """Return responses less each sample's mean, shape ``(n_drugs, n_samples)``, NaN where not measured."""
+        return _centred(self._grid().T)
+
+    def _grid(self) -> Targets:
+        samples, drugs, response = self.train.samples.index, self.train.drugs.index, self.train.response
+        grid = np.full((len(samples), len(drugs)), np.nan)
+        grid[samples.get_indexer(response["sample_id"]), drugs.get_indexer(response["drug_id"])] = response["value"]
+        return grid
+
+
+def _centred(grid: Targets) -> Targets:
+    known = np.isfinite(grid)
+    mean = np.where(known, grid, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.asarray(grid - mean)
+
+
+def _fit_steps(name: str, block: Block, specs: Sequence[StepSpec], targets: Callable[[], Targets]) -> _Fitted:
     names, steps = block.names, []
     for spec in specs:
         kind, parameters = (spec, {}) if isinstance(spec, str) else spec
-        step = STEPS.get(kind)(**parameters).fit(block)
-        block = step.transform(block)
+        step = STEPS.get(kind)(**parameters)
+        try:
+            if getattr(step, "supervised", False):
+                step = cast("Step", cast("SupervisedStep", step).fit(block, targets()))
+            else:
+                step = step.fit(block)
+            block = step.transform(block)
+        except DataError as error:
+            error.add_note(f"in step {kind} of {name}, on {len(block.values)} training rows")
+            raise
         steps.append((kind, step))
     return _Fitted(names, tuple(steps))
 
 
-def _one_hot(dataset: ResponseDataset, column: str, levels: Sequence[str]) -> Block:
+def _one_hot(dataset: ResponseDataset, column: str, levels: Sequence[str], unknown: str) -> Block:
     values = dataset.samples[column].astype(str) if column in dataset.samples else pd.Series(dtype=str)
-    codes = pd.Index(levels).get_indexer(pd.Index(values.reindex(dataset.samples.index)))
-    eye = np.vstack([np.eye(len(levels), dtype=np.float32), np.zeros((1, len(levels)), dtype=np.float32)])
-    return Block(eye[codes], tuple(f"{column}={level}" for level in levels))
+    values = values.reindex(dataset.samples.index)
+    codes = pd.Index(levels).get_indexer(pd.Index(values))
+    names = tuple(f"{column}={level}" for level in levels)
+    strange = codes < 0
+    if strange.any():
+        shown = examples(values[strange].dropna().unique())
+        if unknown == "error":
+            raise DataError(f"{column} of {int(strange.sum())} samples was not seen in training: {shown or 'none given'}.")
+        log.info("%s of %d of %d samples was not seen in training: %s", column, strange.sum(), len(codes), shown)
+    width = len(levels) + (unknown == "column")
+    eye = np.vstack([np.eye(width, dtype=np.float32), np.zeros((1, width), dtype=np.float32)])
+    if unknown == "column":
+        return Block(eye[np.where(strange, len(levels), codes)], (*names, f"{column}=?"))
+    return Block(eye[codes], names, np.repeat(strange[:, None], width, axis=1) if strange.any() else None)
 
 
 def _row_numbers(ids: pd.Series, known: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
