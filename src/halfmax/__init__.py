@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from halfmax.ablation import ablate as ablate
     from halfmax.config import RunConfig as RunConfig
     from halfmax.data.dataset import MEASURES as MEASURES
     from halfmax.data.dataset import Measure as Measure
@@ -40,6 +41,7 @@ _WHERE = {
     "MODELS": "models.base:MODELS",
     "Predictor": "predictor:Predictor",
     "cross_validate": "evaluate:cross_validate",
+    "ablate": "ablation:ablate",
     "Report": "report:Report",
 }
 
@@ -59,6 +61,7 @@ __all__ = [  # noqa: RUF022  in the order of the data's way
     "MODELS",
     "Predictor",
     "cross_validate",
+    "ablate",
     "Report",
 ]
 

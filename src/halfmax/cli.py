@@ -100,6 +100,51 @@ def run(
 
 
 @app.command()
+def ablate(
+    variants: Annotated[list[str], typer.Argument(help="The reference, then others: expression expression+proteomics")],
+    config: Annotated[Path | None, typer.Option(help="A TOML file that says which data, folds and features.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as in run.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="LPO, LCO, LDO or LTO: what is left out.")] = None,
+    models: Annotated[str, typer.Option(help="Comma-separated names.")] = "kernel_ridge",
+    require: Annotated[str | None, typer.Option(help="Modalities that a sample must have; all by default.")] = None,
+    data: Annotated[str | None, typer.Option(help="An embedded dataset, or a dataset folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-ablation by default.")] = None,
+) -> None:
+    """Say what a modality adds: variants of the input on the same samples and folds, with paired intervals."""
+    from halfmax.ablation import ablate as compare
+    from halfmax.ablation import parse_variants
+    from halfmax.config import load_config
+    from halfmax.evaluate import ModelSpec
+    from halfmax.run import load_data, make_features
+
+    chosen, names = parse_variants(variants), [m.strip() for m in models.split(",") if m.strip()]
+    options: dict[str, object] = {"split__protocol": protocol, "models": names, "save": []}
+    if data is not None:
+        options["data__folder" if Path(data).is_dir() else "data__name"] = data
+    checked = load_config(config, set_ or (), **options)
+    if checked.split.folds is not None or checked.task.kind != "regression":
+        raise DataError("ablate cuts its own folds and compares regressions: leave out split.folds and task.kind.")
+    with _download() as fetching:
+        dataset = load_data(checked, on_download=fetching)
+    with _progress(f"{checked.split.protocol} · {checked.data.name}") as show:
+        found = compare(
+            dataset,
+            chosen,
+            [ModelSpec(name, name, checked.params_of(name)) for name in names],
+            protocol=checked.split.protocol,
+            n_folds=checked.split.n_folds,
+            require=None if require is None else [m.strip() for m in require.split(",") if m.strip()],
+            features=lambda modalities: make_features(checked, modalities),
+            n_boot=checked.n_boot,
+            seed=checked.seed,
+            on_progress=show,
+        )
+    folder = found.write(out or Path("runs") / f"{checked.name}-ablation")
+    _print_differences(found.differences)
+    console.print(f"tables     {folder}", markup=False)
+
+
+@app.command()
 def predict(
     predictor: Annotated[Path, typer.Argument(help="A predictor folder, or a run folder that holds one.")],
     expression: Annotated[Path, typer.Option(help="Expression table: samples × genes or genes × samples.")],
@@ -220,6 +265,16 @@ def _print_ladder(report: Report) -> None:
     table = Table("model", *shown, box=None)
     for model, row in wide.iterrows():
         table.add_row(str(model), *(f"{row[m]:.3f}" for m in shown))
+    Console().print(table)
+
+
+def _print_differences(differences: pd.DataFrame) -> None:
+    table = Table("variant", "model", "metric", "difference", "95 % interval", "samples", box=None)
+    table.title = f"each less {differences['reference'].iloc[0]}, mean over folds"
+    for row in differences.query("fold == 'all'").to_dict("records"):
+        span = f"{row['low']:+.4f} to {row['high']:+.4f}"
+        names = [str(row[column]) for column in ("variant", "model", "metric")]
+        table.add_row(*names, f"{row['value']:+.4f}", span, str(row["n_samples"]))
     Console().print(table)
 
 

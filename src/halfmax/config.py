@@ -54,8 +54,10 @@ class FeaturesSection(Section):
     """What the models see."""
 
     modalities: tuple[str, ...] = ("expression",)
+    require: tuple[str, ...] | None = None
     categories: tuple[str, ...] = ("tissue",)
     drug_blocks: tuple[str, ...] = ("fingerprint", "descriptors")
+    unknown: Literal["zeros", "column", "error"] = "zeros"
     steps: Mapping[str, tuple[str | tuple[str, dict[str, Any]], ...]] = {}
 
 

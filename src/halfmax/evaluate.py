@@ -15,6 +15,7 @@ import pandas as pd
 from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError
 from halfmax.features.pipeline import FeaturePipeline
+from halfmax.features.stability import selected_features
 from halfmax.labels import Labels, Threshold
 from halfmax.metrics import COLUMNS, Fold, classification_metrics, group_metrics, interval, regression_metrics, tidy
 from halfmax.models.base import MODELS
@@ -61,12 +62,16 @@ class Results:
         model, fold, fit_s, predict_s, cpu_s, n_train, n_test.
     curves
         model, fold, member, epoch, train_loss, valid_loss.
+    selected
+        What selecting steps kept in each fold (training and validation rows): fold, block, step, feature, n_offered.
+        `halfmax.features.stability.jaccard_stability` says how alike the folds are.
     """
 
     metrics: pd.DataFrame
     predictions: pd.DataFrame
     timings: pd.DataFrame
     curves: pd.DataFrame
+    selected: pd.DataFrame = field(default_factory=lambda: selected_features({}))
 
 
 def cross_validate(
@@ -101,10 +106,11 @@ def cross_validate(
     if not models or len(set(labels)) != len(labels):
         raise DataError(f"models to evaluate must be given and have different labels; got {labels}.")
     rows: list[dict[str, object]] = []
-    predictions, timings, curves = [], [], []
+    predictions, timings, curves, selected = [], [], [], []
     replicates: dict[tuple[str, str], list[tuple[float, int, Array]]] = {}
     for i, split in enumerate(splits):
         fold = _FoldRun(dataset, split, features, threshold)
+        selected.append(selected_features({split.fold: fold.pipeline}))
         for j, spec in enumerate(models):
             where = Progress(split.fold, spec.label, i * len(models) + j, len(splits) * len(models))
             predicted, timing, curve = fold.fit_predict(spec, _epoch_reporter(where, on_progress))
@@ -131,6 +137,7 @@ def cross_validate(
         pd.concat(predictions, ignore_index=True),
         pd.DataFrame(timings),
         pd.concat(known, ignore_index=True)[list(empty.columns)] if known else empty,
+        pd.concat(selected, ignore_index=True),
     )
 
 
@@ -156,6 +163,11 @@ class _FoldRun:
         sample, drug = (pd.factorize(self.test.response[c])[0].astype(np.int64) for c in ("sample_id", "drug_id"))
         cluster = drug if split.protocol == "LDO" else sample
         self.fold = Fold(y, baseline.predict_pairs(self._test_x[False]).mean.astype(np.float64), sample, drug, cluster)
+
+    @property
+    def pipeline(self) -> FeaturePipeline:
+        """The pipeline fitted on all rows that may be seen."""
+        return self._encoded[False].features
 
     def fit_predict(
         self, spec: ModelSpec, on_epoch: Callable[[int, Mapping[str, float]], bool]

@@ -7,7 +7,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -62,7 +62,9 @@ def load_data(config: RunConfig, *, on_download: OnDownload | None = None) -> Re
 def prepare(config: RunConfig, dataset: ResponseDataset) -> Prepared:
     """Keep complete cases, cut the folds and check that nothing crosses them."""
     needs_structure = config.split.protocol == "LDO"
-    dataset, dropped = dataset.align(config.features.modalities[:1], smiles=needs_structure)
+    modalities, require = config.features.modalities, config.features.require
+    require = modalities[:1] if require is None else require
+    dataset, dropped = dataset.align(require, any_of=() if require else modalities, smiles=needs_structure)
     options: dict[str, Any] = {"seed": config.seed, "valid_fraction": config.split.valid_fraction}
     if config.split.folds is None:
         splits = make_splits(dataset, config.split.protocol, n_folds=config.split.n_folds, **options)
@@ -79,7 +81,7 @@ def prepare(config: RunConfig, dataset: ResponseDataset) -> Prepared:
         if unknown := sorted(set(config.split.only) - set(known)):
             raise DataError(f"split.only names folds {examples(unknown)}; there are {', '.join(known)}.")
         splits = [s for s in splits if s.fold in config.split.only]
-    notes: list[str] = []
+    notes = [*_masked(dataset, modalities)]
     groups = row_groups(dataset, config.split.protocol)
     for split in splits:
         notes += check_split(dataset, split, allow_aliases=config.split.folds is not None, groups=groups)
@@ -123,6 +125,7 @@ def run(
         environment=_environment(started, time.perf_counter() - clock),
         ladder=config.models,
         agreement=_agreement(config, prepared.dataset),
+        selected=results.selected,
         samples=prepared.dataset.samples,
         drugs=prepared.dataset.drugs,
         notes=(*prepared.notes, *_undefined(results.metrics)),
@@ -178,10 +181,22 @@ def _scores(metrics: pd.DataFrame, model: str, group_by: str) -> pd.DataFrame:
     return metrics.loc[chosen, ["group", "metric", "value"]]
 
 
-def make_features(config: RunConfig) -> FeaturePipeline:
-    """Return the unfitted pipeline of a configuration."""
+def make_features(config: RunConfig, modalities: Sequence[str] | None = None) -> FeaturePipeline:
+    """Return the unfitted pipeline of a configuration, of other modalities where they are given."""
     section = config.features
-    return FeaturePipeline(section.modalities, section.categories, section.drug_blocks, section.steps or None)
+    used = section.modalities if modalities is None else modalities
+    unused = {name for name in section.steps if name not in (*used, *section.drug_blocks)}
+    steps = section.steps if modalities is None else {k: v for k, v in section.steps.items() if k not in unused}
+    return FeaturePipeline(used, section.categories, section.drug_blocks, steps or None, section.unknown)
+
+
+def _masked(dataset: ResponseDataset, modalities: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each modality that some samples lack."""
+    for name in modalities:
+        lacking = dataset.samples.index.difference(dataset.profiled(name))
+        if len(lacking):
+            n = len(dataset.samples)
+            yield f"{len(lacking)} of {n} samples have no {name} (masked, not filled in), e.g. {examples(lacking)}."
 
 
 def make_threshold(config: RunConfig) -> Threshold | None:

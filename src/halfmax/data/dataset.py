@@ -148,14 +148,16 @@ class ResponseDataset:
         )
 
     def align(
-        self, modalities: Sequence[str] = ("expression",), *, smiles: bool = False
+        self, require: Sequence[str] = ("expression",), *, any_of: Sequence[str] = (), smiles: bool = False
     ) -> tuple[ResponseDataset, Dropped]:
         """Return the complete cases and what was lost, by cause.
 
         Parameters
         ----------
-        modalities
-            Modalities that a sample must have.
+        require
+            Modalities that a sample must have, all of them.
+        any_of
+            Modalities of which a sample must have one; those that it lacks are masked later, not filled in.
         smiles
             Whether a drug must have a structure.
         """
@@ -164,9 +166,12 @@ class ResponseDataset:
         if not keep.all():
             causes["no measured value"] = (int((~keep).sum()), ())
         checks: list[tuple[str, str, pd.Index]] = []
-        for modality in modalities:
-            self.modality(modality)
-            checks.append((f"sample without {modality}", "sample_id", self.omics[modality].index))
+        for modality in require:
+            checks.append((f"sample without {modality}", "sample_id", self.profiled(modality)))
+        if any_of:
+            have = [self.profiled(modality) for modality in any_of]
+            known = pd.Index(np.unique(np.concatenate([index.to_numpy(dtype=object) for index in have])))
+            checks.append((f"sample without any of {', '.join(any_of)}", "sample_id", known))
         if smiles:
             structures = self.drugs["smiles"] if "smiles" in self.drugs else pd.Series(dtype=object)
             checks.append(("drug without structure", "drug_id", structures[structures.notna()].index))
@@ -191,6 +196,11 @@ class ResponseDataset:
                 f"It has: {', '.join(self.omics) or 'none'}."
             )
         return self.omics[name]
+
+    def profiled(self, modality: str) -> pd.Index:
+        """Return the ids of which a modality knows any value, among the samples or not."""
+        frame = self.modality(modality)
+        return frame.index[np.isfinite(frame.to_numpy(dtype=np.float32)).any(axis=1)]
 
     def fingerprint(self) -> str:
         """Return a sha256 over every value and name; the same data give the same fingerprint on any machine."""

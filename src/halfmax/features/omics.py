@@ -180,8 +180,12 @@ class Select(Stateful):
 
     def fit(self, block: Block) -> Self:
         """Choose columns."""
-        self.names_ = np.array([block.names[i] for i in self._choose(block)], dtype=str)
+        self._keep(block, self._choose(block))
         return self
+
+    def _keep(self, block: Block, columns: npt.NDArray[np.int64]) -> None:
+        self.names_ = np.array([block.names[i] for i in columns], dtype=str)
+        self.n_offered_ = len(block.names)
 
     def _choose(self, block: Block) -> npt.NDArray[np.int64]:
         raise NotImplementedError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, cast
 
@@ -14,7 +14,7 @@ import pandas as pd
 from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError, NotFittedError, examples
 from halfmax.features.blocks import Block, PairFeatures, rows_of
-from halfmax.features.omics import STEPS, Step, SupervisedStep, Targets, select_columns
+from halfmax.features.omics import STEPS, GeneList, Select, Step, SupervisedStep, Targets, select_columns
 from halfmax.state import JSON, State
 
 log = logging.getLogger(__name__)
@@ -160,6 +160,14 @@ class FeaturePipeline:
         """Return the feature names, in order, that `modality` had in training."""
         self._check_fitted()
         return self.blocks_[modality].names
+
+    def selections(self) -> Iterator[tuple[str, str, tuple[str, ...], int]]:
+        """Yield (block, step, features kept, number offered) of each step that chose features by the data."""
+        self._check_fitted()
+        for name, fitted in self.blocks_.items():
+            for place, (kind, step) in enumerate(fitted.steps, 1):
+                if isinstance(step, Select) and not isinstance(step, GeneList):
+                    yield name, f"{place}. {kind}", tuple(step.names_.tolist()), getattr(step, "n_offered_", len(fitted.names))
 
     def get_state(self) -> State:
         """Return every step's state under ``block.number.key``."""

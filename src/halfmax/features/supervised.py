@@ -59,7 +59,7 @@ class SupervisedSelect(Select):
         x = block.values[rows].astype(np.float64)
         spread = x.std(axis=0)
         x = (x - x.mean(axis=0)) / np.where(spread > 1e-8, spread, np.inf)
-        self.names_ = np.array([block.names[i] for i in np.sort(self._pick(x, y))], dtype=str)
+        self._keep(block, np.sort(self._pick(x, y)))
         return self
 
     def _pick(self, x: Array, y: Array) -> Index:

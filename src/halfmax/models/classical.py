@@ -157,7 +157,7 @@ class ElasticNet(BaseModel):
     ) -> Self:
         """Fit every drug on its own samples; a drug with fewer than ten keeps its mean."""
         targets = check_targets(x, y)
-        genes = x.sample("expression")
+        genes = x.sample(*x.modalities)
         grid = response_matrix(x, targets)
         self.mean_ = float(targets.mean())
         self.drug_ids_ = x.drug_ids
@@ -173,7 +173,7 @@ class ElasticNet(BaseModel):
         """Return each drug's linear prediction; the overall mean for an unseen drug."""
         self._check_fitted()
         rows = rows_of(x.drug_ids, self.drug_ids_)
-        grid = self.offset_[rows] + x.sample("expression") @ self.weight_[:, rows]
+        grid = self.offset_[rows] + x.sample(*x.modalities) @ self.weight_[:, rows]
         return Prediction(gather(np.where(rows >= 0, grid, self.mean_), x))
 
     def _fit_drug(self, column: int, genes: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
 from halfmax.models.base import BaseModel, Prediction, gather
+from halfmax.models.profile import Profile
 
 Array = npt.NDArray[np.float64]
 
@@ -19,8 +20,8 @@ class GridModel(BaseModel):
     blocks: Mapping[str, float] | None
     drug_ridge: float
 
-    def _profile(self, x: PairFeatures) -> FloatArray:
-        return x.sample(*(self.blocks or {"expression": 1.0}))
+    def _profile(self, x: PairFeatures) -> Profile:
+        return Profile.of(x, self.blocks)
 
     def _grid(self, x: PairFeatures) -> FloatArray:
         """Return predictions for every sample of `x` and every training drug."""

@@ -13,6 +13,7 @@ from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
 from halfmax.models.base import JSON, OnEpoch, State, Valid, check_targets, response_matrix
 from halfmax.models.baselines import least_squares_effects, soft_impute
 from halfmax.models.grid import GridModel
+from halfmax.models.profile import Profile
 from halfmax.models.ridge import LEAST_SAMPLES, choose_ridge, feature_gains, solve, solve_by_drug, solve_jointly
 
 Array = npt.NDArray[np.float64]
@@ -36,7 +37,8 @@ class KernelRidge(GridModel):
     joint
         One factorisation for all drugs, on residuals with missing values as zero: faster, a little less exact.
     blocks
-        Sample block to weight in the kernel; expression alone by default.
+        Sample block to weight in the kernel; all modalities, equally, by default. A sample that lacks a block stands on
+        the others, see `halfmax.models.profile.Profile`.
     drug_ridge
         λ of the regression on drug structures, which serves drugs without training responses.
     return_variance
@@ -95,21 +97,20 @@ class KernelRidge(GridModel):
             raise DataError(f"kernel is {self.kernel!r}; it is linear or rbf.")
         grid = response_matrix(x, check_targets(x, y))
         known, measured = _measured(grid, 0), _measured(grid, 1)
-        grid, profile = grid[np.ix_(measured, known)], self._profile(x)[measured]
+        grid, profile = grid[np.ix_(measured, known)], self._profile(x).take(measured)
         effect = np.nanmean(grid, axis=0)
         everywhere = np.full(len(known), effect.mean())
         everywhere[known] = effect
         self._learn_drugs(x, everywhere, known)
-        sizes = [x.sample(name).shape[1] for name in self.blocks or ("expression",)]
-        self._learn(profile, grid - effect, sizes)
+        self._learn(profile, grid - effect)
         if self.return_variance:
-            self._learn_variance(profile, grid, sizes)
+            self._learn_variance(profile, grid)
         return self
 
-    def _learn(self, profile: FloatArray, residual: Array, sizes: list[int]) -> None:
-        """Learn from features (n, d) and drug-centred responses (n, m), NaN where not measured."""
-        self.centre_, self.gain_ = _centre_gain(profile, sizes, self.blocks)
-        features = (profile - self.centre_) * self.gain_
+    def _learn(self, profile: Profile, residual: Array) -> None:
+        """Learn from the profiles of n samples and drug-centred responses (n, m), NaN where not measured."""
+        self.centre_, self.gain_ = profile.scale()
+        features = self._weighted(profile)
         solver = solve_jointly if self.joint else solve_by_drug
         gram = self._gram(features, features)
         self.ridge_ = self.ridge if self.ridge is not None else choose_ridge(gram, residual)
@@ -120,7 +121,7 @@ class KernelRidge(GridModel):
             gains = feature_gains(features.T @ solver(plain, residual, _FIRST_RIDGE * first), self.focus)
             power = float(((features * gains) ** 2).sum(axis=1).mean())
             self.gain_ = self.gain_ * gains / np.float32(np.sqrt(power) if power > 0 else 1.0)
-            features = (profile - self.centre_) * self.gain_
+            features = self._weighted(profile)
             gram = self._gram(features, features)
             last = _LAST_RIDGE * self.ridge_
         dual = solver(gram, residual, last)
@@ -135,11 +136,20 @@ class KernelRidge(GridModel):
     def _grid(self, x: PairFeatures) -> FloatArray:
         return self._respond(self._profile(x)) + self.drug_effect_
 
-    def _respond(self, profile: FloatArray) -> FloatArray:
+    def _weighted(self, profile: Profile) -> FloatArray:
+        """Return features under the gains as they are now, and learn what each block carries."""
+        features = profile.centred(self.centre_, self.gain_)
+        self.share_ = profile.power(features)
+        return profile.balanced(features, self.share_)
+
+    def _embed(self, profile: Profile) -> FloatArray:
+        return profile.balanced(profile.centred(self.centre_, self.gain_), self.share_)
+
+    def _respond(self, profile: Profile) -> FloatArray:
         """Return the difference to each drug's mean, shape (n, m)."""
         if self.kernel == "linear":
-            return np.asarray((profile - self.centre_) @ self.weight_)
-        return np.asarray(self._gram((profile - self.centre_) * self.gain_, self.train_x_) @ self.dual_)
+            return profile.balanced(profile.centred(self.centre_), self.share_) @ self.weight_
+        return np.asarray(self._gram(self._embed(profile), self.train_x_) @ self.dual_)
 
     def _gram(self, a: FloatArray, b: FloatArray) -> FloatArray:
         gram = a @ b.T
@@ -162,15 +172,15 @@ class KernelRidge(GridModel):
         dual = vectors / np.sqrt(size + ridge)
         return np.asarray(features.T @ dual if self.kernel == "linear" else dual, dtype=np.float32)
 
-    def _spread(self, profile: FloatArray) -> Array:
+    def _spread(self, profile: Profile) -> Array:
         """Return 1 + posterior variance / noise of each sample, the same for every drug."""
-        features = (profile - self.centre_) * self.gain_
+        features = self._embed(profile)
         linear = self.kernel == "linear"
         own = (features**2).sum(axis=1) if linear else np.ones(len(features), dtype=np.float32)
         seen = (features if linear else self._gram(features, self.train_x_)) @ self.leverage_
         return np.asarray(1 + np.maximum(own - (seen**2).sum(axis=1), 0) / self.last_ridge_, dtype=np.float64)
 
-    def _learn_variance(self, profile: FloatArray, grid: Array, sizes: list[int]) -> None:
+    def _learn_variance(self, profile: Profile, grid: Array) -> None:
         """Learn each drug's noise from parts of the training samples held out in turn, shrunk to all drugs' mean."""
         part = np.random.default_rng(0).permutation(len(grid)) % _HELD_OUT_PARTS
         squares = np.full(grid.shape, np.nan)
@@ -181,9 +191,9 @@ class KernelRidge(GridModel):
             twin = KernelRidge(**{**self.get_params(), "ridge": self.ridge_})  # type: ignore[arg-type]
             count = np.isfinite(grid[train]).sum(axis=0)
             mean = np.nansum(grid[train], axis=0) / np.maximum(count, 1)
-            twin._learn(profile[train], grid[train] - mean, sizes)
-            error = np.where(count > 0, grid[test] - mean - twin._respond(profile[test]), np.nan)
-            squares[test] = error**2 / twin._spread(profile[test])[:, None]
+            twin._learn(profile.take(train), grid[train] - mean)
+            error = np.where(count > 0, grid[test] - mean - twin._respond(profile.take(test)), np.nan)
+            squares[test] = error**2 / twin._spread(profile.take(test))[:, None]
         known = np.isfinite(squares)
         overall = float(squares[known].mean()) if known.any() else float(np.nanvar(grid))
         total = np.nansum(squares, axis=0) + _NOISE_PRIOR * overall
@@ -271,9 +281,9 @@ class ResponseGP(GridModel):
         ridge = KernelRidge(blocks=self.blocks, drug_ridge=self.drug_ridge).fit(x, targets)
         self.drug_ids_, self.drug_x_, self.drug_inverse_ = ridge.drug_ids_, ridge.drug_x_, ridge.drug_inverse_
         self.drug_effect_ = (overall + drug).astype(np.float32)
-        self.centre_, self.weight_ = ridge.centre_, ridge.weight_
+        self.centre_, self.weight_, self.share_ = ridge.centre_, ridge.weight_, ridge.share_
         self.mean_ = ridge.drug_effect_
-        features = self._profile(x) - ridge.centre_
+        features = self._embed(self._profile(x))
         power = float((features**2).sum(axis=1).mean())
         profile = (features @ features.T) * np.float32(self.expression_weight / (power if power > 0 else 1.0))
         fitted = (left @ right.T).astype(np.float32)
@@ -305,26 +315,13 @@ class ResponseGP(GridModel):
         grid = np.empty((len(rows), len(self.drug_ids_)), dtype=np.float32)
         grid[rows >= 0] = self.seen_[rows[rows >= 0]] + self.drug_effect_
         if (rows < 0).any():
-            grid[rows < 0] = (self._profile(x)[rows < 0] - self.centre_) @ self.weight_ + self.mean_
+            grid[rows < 0] = self._embed(self._profile(x).take(rows < 0)) @ self.weight_ + self.mean_
         return grid
+
+    def _embed(self, profile: Profile) -> FloatArray:
+        return profile.balanced(profile.centred(self.centre_), self.share_)
 
 
 def _measured(grid: Array, axis: int) -> npt.NDArray[np.bool_]:
     """Return which drugs (axis 0) or samples (axis 1) have any response."""
     return np.asarray(np.isfinite(grid).any(axis=axis))
-
-
-def _centre_gain(
-    profile: FloatArray, sizes: list[int], blocks: Mapping[str, float] | None
-) -> tuple[FloatArray, FloatArray]:
-    """Return each feature's mean and the factor that gives its block the wanted share of the kernel's diagonal."""
-    centre = profile.mean(axis=0)
-    gain = np.zeros(profile.shape[1], dtype=np.float32)
-    weights = list((blocks or {"expression": 1.0}).values())
-    start = 0
-    for size, weight in zip(sizes, weights, strict=True):
-        part = slice(start, start + size)
-        power = float(((profile[:, part] - centre[part]) ** 2).sum(axis=1, dtype=np.float64).mean())
-        gain[part] = np.sqrt(weight / power) if power > 1e-12 else 0.0
-        start += size
-    return centre, gain

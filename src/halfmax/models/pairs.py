@@ -36,7 +36,7 @@ class PairEncoder:
     def fit(self, x: PairFeatures, y: Array) -> Self:
         """Learn components, drug means and profiles from training pairs."""
         seen = np.unique(x.sample_index)
-        sample = x.sample("expression")[seen] if "expression" in x.sample_x else np.zeros((len(seen), 0), np.float32)
+        sample = _profile(x)[seen]
         drug = _drug_blocks(x)
         self.arrays: dict[str, npt.NDArray[np.generic]] = {}
         for side, values, n in (("sample", sample, self.n_sample_pcs), ("drug", drug, self.n_drug_pcs)):
@@ -63,14 +63,14 @@ class PairEncoder:
 
     def encode(self, x: PairFeatures) -> FloatArray:
         """Return the pair matrix, shape ``(n_pairs, d)``, NaN where a drug has no training responses."""
-        sample = [_project(x.sample("expression"), self.arrays, "sample")] if "expression" in x.sample_x else []
+        sample = [_project(_profile(x), self.arrays, "sample")]
         if "tissue" in x.sample_x:
             sample.append(x.sample("tissue"))
         rows = rows_of(x.drug_ids, self.drug_ids)
         known = (rows >= 0)[:, None]
         history = np.column_stack([self.arrays["drug_effect"], self.arrays["profile"]]).astype(np.float32)
         drug = [_project(_drug_blocks(x), self.arrays, "drug"), np.where(known, history[rows], np.float32(np.nan))]
-        left = np.hstack(sample) if sample else np.zeros((len(x.sample_ids), 0), np.float32)
+        left = np.hstack(sample)
         return np.hstack([left[x.sample_index], np.hstack(drug)[x.drug_index]]).astype(np.float32, copy=False)
 
     def get_state(self) -> State:
@@ -82,6 +82,10 @@ class PairEncoder:
         self.arrays = dict(arrays)
         self.drug_ids = np.array(drug_ids, dtype=str)
         return self
+
+
+def _profile(x: PairFeatures) -> FloatArray:
+    return x.sample(*(name for name in x.modalities if name in x.sample_x))
 
 
 def _drug_blocks(x: PairFeatures) -> FloatArray:

@@ -77,6 +77,7 @@ class Page(Numbers):
                 ("drugs", "By drug", len(self.drug_table) > 0),
                 ("tissues", "By tissue", len(self.tissue_table) > 0),
                 ("fit", "Predicted against measured", len(self.pairs) >= 3),
+                ("selected", "Selected features", len(self.report.selected) > 0),
                 ("learning", "Learning curves", len(self.report.curves) > 0),
                 ("cost", "Cost", bool(self.costs)),
                 ("repeat", "How to repeat this", True),

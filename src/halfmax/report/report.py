@@ -13,6 +13,7 @@ import pandas as pd
 
 from halfmax.data.storage import atomic_file
 from halfmax.errors import DataError, examples
+from halfmax.features.stability import SELECTED_COLUMNS, jaccard_stability, selected_features
 
 #: Columns that each table must have.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -22,6 +23,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "curves": ("model", "fold", "member", "epoch", "train_loss", "valid_loss"),
     "timings": ("model", "fold", "fit_s", "predict_s", "cpu_s", "n_train", "n_test"),
     "agreement": ("comparison", "n_pairs", "n_drugs", "pearson", "within_drug_pearson", "rmse"),
+    "selected": SELECTED_COLUMNS,
 }
 
 
@@ -56,6 +58,8 @@ class Report:
     agreement
         How well two measurements of the same pairs agree: comparison, n_pairs, n_drugs, pearson, within_drug_pearson,
         rmse; may be empty.
+    selected
+        What selecting steps kept in each fold: fold, block, step, feature, n_offered; may be empty.
     samples, drugs
         Tables with tissue, names, …; index = id.
     notes
@@ -78,6 +82,7 @@ class Report:
     environment: dict[str, Any]
     ladder: tuple[str, ...]
     agreement: pd.DataFrame
+    selected: pd.DataFrame = field(default_factory=pd.DataFrame)
     samples: pd.DataFrame = field(default_factory=pd.DataFrame)
     drugs: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
@@ -100,6 +105,11 @@ class Report:
 
         return Page(self).summary
 
+    @property
+    def stability(self) -> pd.DataFrame:
+        """How alike the folds' selections of features are; see `halfmax.features.stability.jaccard_stability`."""
+        return jaccard_stability(self.selected if len(self.selected.columns) else selected_features({}))
+
     def html(self) -> str:
         """Return the report as one HTML page that loads nothing from elsewhere."""
         from halfmax.report.page import render
@@ -110,16 +120,17 @@ class Report:
         """Write the page and the tables to `folder`, each whole or not at all, and return the path of the page.
 
         Files: report.html, metrics.csv, predictions.parquet, curves.csv, timings.csv, dropped.csv, agreement.csv,
-        environment.json. Other files in the folder are left alone.
+        selected.csv, stability.csv, environment.json. Other files in the folder are left alone.
         """
         from halfmax import RESEARCH_USE
 
         folder = Path(folder)
         page = self.html()
-        for name in ("metrics", "curves", "timings", "dropped", "agreement"):
+        for name in ("metrics", "curves", "timings", "dropped", "agreement", "selected"):
             frame: pd.DataFrame = getattr(self, name)
             table = frame if len(frame.columns) else pd.DataFrame(columns=list(COLUMNS[name]))
             _put(folder / f"{name}.csv", lambda path, t=table: t.to_csv(path, index=False))  # type: ignore[misc]
+        _put(folder / "stability.csv", lambda path: self.stability.to_csv(path, index=False))
         _put(folder / "predictions.parquet", lambda path: self._predictions().to_parquet(path, compression="zstd"))
         environment = {"notice": RESEARCH_USE} | _plain(self.environment)
         text = json.dumps(environment, indent=1, ensure_ascii=False, allow_nan=False)

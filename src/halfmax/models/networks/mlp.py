@@ -182,7 +182,7 @@ class TwoTowerMLP(BaseModel):
 
         device = pick_device(self.device)
         weights = {name: torch.as_tensor(value, device=device) for name, value in self._weights().items()}
-        profile = x.sample("expression")
+        profile = x.sample(*x.modalities)
         shape = (len(x.sample_ids), len(x.drug_ids))
         mean, variance = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
         with torch.no_grad():
@@ -215,7 +215,7 @@ class TwoTowerMLP(BaseModel):
         self._learn_inputs(x, targets)
         grid = response_matrix(x, targets)
         weights = {k: v.to(device) for k, v in self._initial(grid, generator, start).items()}
-        samples = self._sample_input(x.sample("expression"), device)
+        samples = self._sample_input(x.sample(*x.modalities), device)
         drugs = self._drug_input(x, device)
         cells = Cells(grid, self.task, device)
         trained = np.flatnonzero(np.isfinite(grid).any(axis=1))
@@ -249,7 +249,7 @@ class TwoTowerMLP(BaseModel):
 
         x, y = valid
         cells = Cells(response_matrix(x, check_targets(x, y)), self.task, device)
-        samples = self._sample_input(x.sample("expression"), device)
+        samples = self._sample_input(x.sample(*x.modalities), device)
         drugs = self._drug_input(x, device)
         rows = rows_of(x.drug_ids, self.drug_ids_)
         everyone = torch.arange(len(x.sample_ids), device=device).expand(self.members, -1)
@@ -344,7 +344,7 @@ class TwoTowerMLP(BaseModel):
     def _learn_inputs(self, x: PairFeatures, targets: npt.NDArray[np.float64]) -> None:
         rng = np.random.default_rng(self.seed)
         self.drug_ids_ = x.drug_ids
-        profile = x.sample("expression")
+        profile = x.sample(*x.modalities)
         gain = KernelRidge(focus=self.focus).fit(x, targets).gain_ if self.focus > 0 else np.float32(1.0)
         _, basis = rotation(profile * gain, rng, self.components)
         self.sample_mean_ = np.asarray(profile.mean(axis=0))
