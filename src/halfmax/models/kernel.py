@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -14,7 +15,15 @@ from halfmax.models.base import JSON, OnEpoch, State, Valid, check_targets, resp
 from halfmax.models.baselines import least_squares_effects, soft_impute
 from halfmax.models.grid import GridModel
 from halfmax.models.profile import Profile
-from halfmax.models.ridge import LEAST_SAMPLES, choose_ridge, feature_gains, solve, solve_by_drug, solve_jointly
+from halfmax.models.ridge import (
+    LEAST_SAMPLES,
+    choose_ridge,
+    choose_weights,
+    feature_gains,
+    solve,
+    solve_by_drug,
+    solve_jointly,
+)
 
 Array = npt.NDArray[np.float64]
 #: The first fit, which only says what features matter, is smoother than the last; both in units of the chosen λ.
@@ -37,8 +46,9 @@ class KernelRidge(GridModel):
     joint
         One factorisation for all drugs, on residuals with missing values as zero: faster, a little less exact.
     blocks
-        Sample block to weight in the kernel; all modalities, equally, by default. A sample that lacks a block stands on
-        the others, see `halfmax.models.profile.Profile`.
+        Sample block to weight in the kernel; by default all modalities, with weights chosen by exact leave-one-out on
+        training rows (a modality that does not help there has weight 0). A sample that lacks a block stands on the
+        others, see `halfmax.models.profile.Profile`.
     drug_ridge
         λ of the regression on drug structures, which serves drugs without training responses.
     return_variance
@@ -109,6 +119,10 @@ class KernelRidge(GridModel):
 
     def _learn(self, profile: Profile, residual: Array) -> None:
         """Learn from the profiles of n samples and drug-centred responses (n, m), NaN where not measured."""
+        if self.blocks is None and len(profile.sizes) > 1:
+            weights = choose_weights(profile.weighted_gram(), len(profile.sizes), residual)
+            profile = replace(profile, weights=tuple(weights.tolist()))
+        self.block_weight_ = np.array(profile.weights)
         self.centre_, self.gain_ = profile.scale()
         features = self._weighted(profile)
         solver = solve_jointly if self.joint else solve_by_drug

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,11 +92,27 @@ class Profile:
         share
             The diagonal that each block carries, shape ``(n_blocks,)``, as `power` gives it.
         """
+        stretch = self._stretch(share)
+        return features if stretch is None else np.asarray(features * stretch[:, None])
+
+    def weighted_gram(self) -> Callable[[Array], FloatArray]:
+        """Return the function from weights of the blocks to their kernel, shape ``(n, n)``, with mean diagonal 1."""
+        centre, gain = replace(self, weights=(1.0,) * len(self.sizes)).scale()
+        features = self.centred(centre, gain)
+        grams = [features[:, part] @ features[:, part].T for part in self._parts()]
+
+        def gram(weights: Array) -> FloatArray:
+            total = sum((np.float32(w) * g for w, g in zip(weights, grams, strict=True) if w > 0), np.float32(0))
+            stretch = self._stretch(weights)
+            return np.asarray(total if stretch is None else total * stretch[:, None] * stretch)
+
+        return gram
+
+    def _stretch(self, share: Array) -> FloatArray | None:
         if self.absent is None:
-            return features
+            return None
         carried = ~self.absent @ (share / max(float(share.sum()), 1e-12))
-        stretch = np.where(carried > 1e-6, 1 / np.sqrt(np.maximum(carried, 1e-6)), 0)
-        return np.asarray(features * stretch[:, None].astype(np.float32))
+        return np.where(carried > 1e-6, 1 / np.sqrt(np.maximum(carried, 1e-6)), 0).astype(np.float32)
 
     def power(self, features: FloatArray) -> Array:
         """Return each block's part of the squared length of centred features, over the samples that have it."""

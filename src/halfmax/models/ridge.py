@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +15,8 @@ Array = npt.NDArray[np.float64]
 LEAST_SAMPLES = 5
 #: A feature's weight is its largest role for any drug: this power mean of the coefficients is close to the maximum.
 _ROLE_POWER = 8.0
+#: Shares of the kernel's diagonal that are tried for a further block.
+_SHARES = (0.05, 0.15, 0.3, 0.5)
 
 
 def solve_by_drug(gram: FloatArray, residual: Array, ridge: float) -> FloatArray:
@@ -67,11 +71,41 @@ def choose_ridge(gram: FloatArray, residual: Array, *, n_drugs: int = 16) -> flo
     Powers of two are tried downhill from 1 between 1/32 and 32, then a parabola refines the best; 1 if no drug has
     enough samples to tell.
     """
+    return best_ridge(gram, residual, n_drugs)[0]
+
+
+def choose_weights(
+    gram_of: Callable[[Array], FloatArray], n_blocks: int, residual: Array, *, n_drugs: int = 8
+) -> npt.NDArray[np.float64]:
+    """Return the weights of kernels, summing to 1, with the least leave-one-out squared error on training rows.
+
+    The best single kernel comes first; then each other one, best first, is added with the share that lowers the error
+    most, or not at all.
+
+    Parameters
+    ----------
+    gram_of
+        Weights, shape ``(n_blocks,)``, to the weighted kernel.
+    """
+    single = np.eye(n_blocks)
+    errors = np.array([best_ridge(gram_of(w), residual, n_drugs)[1] for w in single])
+    order = np.argsort(errors, kind="stable")
+    weights, least = single[order[0]], float(errors[order[0]])
+    for block in order[1:]:
+        tried = [(1 - share) * weights + share * single[block] for share in _SHARES]
+        found = [best_ridge(gram_of(w), residual, n_drugs)[1] for w in tried]
+        if min(found) < least:
+            weights, least = tried[int(np.argmin(found))], min(found)
+    return np.asarray(weights, dtype=np.float64)
+
+
+def best_ridge(gram: FloatArray, residual: Array, n_drugs: int) -> tuple[float, float]:
+    """Return λ as `choose_ridge` does, and the mean relative squared error there; infinity where none can be told."""
     count = np.isfinite(residual).sum(axis=0)
     usable = np.flatnonzero(count >= 2 * LEAST_SAMPLES)
     usable = usable[[float(np.nanstd(residual[:, j])) > 1e-9 for j in usable]]
     if not len(usable):
-        return 1.0
+        return 1.0, float("inf")
     usable = usable[np.argsort(-count[usable], kind="stable")]
     chosen = usable[np.linspace(0, len(usable) - 1, min(n_drugs, len(usable))).astype(int)]
     found: dict[int, float] = {}
@@ -84,11 +118,12 @@ def choose_ridge(gram: FloatArray, residual: Array, *, n_drugs: int = 16) -> flo
     best = min((-1, 0, 1), key=error)
     while -5 < best < 5 and (step := min((best - 1, best + 1), key=error)) and error(step) < error(best):
         best = step
+    least = error(best) / len(chosen)
     if not -5 < best < 5:
-        return float(2.0**best)
+        return float(2.0**best), least
     left, middle, right = error(best - 1), error(best), error(best + 1)
     bend = left - 2 * middle + right
-    return float(2.0 ** (best + (0.5 * (left - right) / bend if bend > 0 else 0.0)))
+    return float(2.0 ** (best + (0.5 * (left - right) / bend if bend > 0 else 0.0))), least
 
 
 def feature_gains(coefficients: npt.NDArray[np.floating], focus: float) -> FloatArray:
