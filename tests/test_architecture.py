@@ -21,7 +21,18 @@ FILES = [*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) i
 # The rooms in the order of the data's way: a file may import from its own room and from those before it.
 ORDER = [
     *("errors", "registry", "state", "cluster", "data", "labels", "features", "split", "models", "config", "metrics"),
-    *("uncertainty", "model_folder", "predictor", "evaluate", "ablation", "report", "run", "tune", "explain", "patients"),
+    *(
+        "uncertainty",
+        "model_folder",
+        "predictor",
+        "evaluate",
+        "ablation",
+        "report",
+        "run",
+        "tune",
+        "explain",
+        "patients",
+    ),
     *("federated", "serve", "cli", "testing", "__main__", "__init__"),
 ]
 HEAVY = {"torch", "rdkit", "lightgbm", "xgboost", "sklearn", "matplotlib"}

@@ -34,7 +34,7 @@ class Ablation:
     metrics
         As in `halfmax.evaluate.Results`, with a column variant before them.
     differences
-        variant, reference, model, fold, metric, value (metric of the variant − metric of the reference), low, high (95 %
+        variant, reference, model, fold, metric, value (the variant's metric less the reference's), low, high (95 %
         paired cluster bootstrap), n_pairs, n_samples, n_drugs. Fold ``all`` is the mean over folds.
     predictions
         variant, sample_id, drug_id, fold, model, y_true, y_pred.
@@ -187,7 +187,9 @@ def _pairs_by_variant(part: pd.DataFrame, model: str, variants: Sequence[str]) -
     """Return a fold's pairs with one column of predictions a variant, and the baseline's."""
     keys = ["sample_id", "drug_id"]
     first = part["variant"] == variants[0]
-    wide = part.loc[first & (part["model"] == BASELINE), [*keys, "y_true", "y_pred"]].rename(columns={"y_pred": BASELINE})
+    wide = part.loc[first & (part["model"] == BASELINE), [*keys, "y_true", "y_pred"]].rename(
+        columns={"y_pred": BASELINE}
+    )
     n = len(wide)
     for variant in variants:
         own = part.loc[(part["variant"] == variant) & (part["model"] == model), [*keys, "y_pred"]]
@@ -229,8 +231,8 @@ def parse_variants(texts: Sequence[str]) -> dict[str, list[str]]:
     odd = [text for text, parts in variants.items() if not all(parts) or len(set(parts)) < len(parts)]
     if odd or len(variants) < len(texts):
         raise DataError(
-            f"variants {examples(odd or list(texts))} cannot be read: give different ones, modalities joined by +, such "
-            "as expression expression+proteomics."
+            f"variants {examples(odd or list(texts))} cannot be read: give different ones, modalities joined by +, "
+            "such as expression expression+proteomics."
         )
     return variants
 

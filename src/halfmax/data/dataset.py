@@ -169,8 +169,7 @@ class ResponseDataset:
         for modality in require:
             checks.append((f"sample without {modality}", "sample_id", self.profiled(modality)))
         if any_of:
-            have = [self.profiled(modality) for modality in any_of]
-            known = pd.Index(np.unique(np.concatenate([index.to_numpy(dtype=object) for index in have])))
+            known = pd.Index(sorted({i for modality in any_of for i in self.profiled(modality)}))
             checks.append((f"sample without any of {', '.join(any_of)}", "sample_id", known))
         if smiles:
             structures = self.drugs["smiles"] if "smiles" in self.drugs else pd.Series(dtype=object)
@@ -200,7 +199,8 @@ class ResponseDataset:
     def profiled(self, modality: str) -> pd.Index:
         """Return the ids of which a modality knows any value, among the samples or not."""
         frame = self.modality(modality)
-        return frame.index[np.isfinite(frame.to_numpy(dtype=np.float32)).any(axis=1)]
+        known: pd.Index = frame.index[np.isfinite(frame.to_numpy(dtype=np.float32)).any(axis=1)]
+        return known
 
     def fingerprint(self) -> str:
         """Return a sha256 over every value and name; the same data give the same fingerprint on any machine."""

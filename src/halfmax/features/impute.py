@@ -1,4 +1,4 @@
-"""Imputation: fill missing values from training rows; the mask, counts and optional indicator columns remember which."""
+"""Imputation: fill missing values from training rows; mask, counts and optional indicator columns remember which."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class KnnImpute(Imputer):
     def _learn(self, values: FloatArray, missing: Mask) -> None:
         if self.n_neighbours < 1 or self.weights not in ("uniform", "distance"):
             raise DataError(
-                f"n_neighbours is {self.n_neighbours} and weights {self.weights!r}; at least 1, and uniform or distance."
+                f"n_neighbours is {self.n_neighbours} (at least 1), weights {self.weights!r} (uniform or distance)."
             )
         self.train_ = np.where(missing, 0, values).astype(np.float32)  # saved arrays hold no NaN
         self.missing_ = missing

@@ -73,9 +73,9 @@ def encode_mutations(
     if not keep.any():
         raise DataError(f"no variant of {len(rows)} is left: " + "; ".join(map(str, findings.all())))
     features, column = np.unique(name[keep].to_numpy(dtype=str), return_inverse=True)
-    index = pd.Index(samples, name="sample_id", dtype=object)
+    index = pd.Index(np.array(samples, dtype=object), name="sample_id")
     values = np.zeros((len(index), len(features)), dtype=np.float32)
-    values[index.get_indexer(rows.loc[keep, "sample_id"]), column] = 1
+    values[index.get_indexer(pd.Index(rows.loc[keep, "sample_id"])), column] = 1
     return pd.DataFrame(values, index=index, columns=features.astype(object)), findings.all()
 
 
@@ -163,8 +163,8 @@ class Recurrent(Select):
         chosen = np.flatnonzero(count >= self.min_samples)
         if not len(chosen):
             raise DataError(
-                f"no feature of {len(block.names)} is mutated in {self.min_samples} training samples; the most frequent "
-                f"is in {int(count.max(initial=0))}."
+                f"no feature of {len(block.names)} is mutated in {self.min_samples} training samples; the most "
+                f"frequent is in {int(count.max(initial=0))}."
             )
         return chosen
 
@@ -177,4 +177,4 @@ def _leave_out(
     if lost.any():
         n = int(lost.sum())
         findings.info(f"variants-{code}", f"{n} of {len(out)} variants {why}; left out.", list(shown[lost][:3]), n)
-    return keep & ~lost
+    return np.asarray(keep & ~lost)

@@ -248,7 +248,9 @@ def require_finite(block: Block, what: str) -> None:
     complete = np.isfinite(block.values).all(axis=0)
     if not complete.all():
         lacking = np.array(block.names)[~complete]
-        raise DataError(f"{what} met missing values in {len(lacking)} features, e.g. {examples(lacking)}; impute first.")
+        raise DataError(
+            f"{what} met missing values in {len(lacking)} features, e.g. {examples(lacking)}; impute first."
+        )
 
 
 _BUILTIN = {

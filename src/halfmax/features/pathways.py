@@ -43,9 +43,9 @@ class Pathways(Stateful):
 
     Notes
     -----
-    With genes ranked 1 to N (the highest N) and a set of k genes, the sums over positions of ssGSEA have the closed form
-    Σ r^(w+1) / Σ r^w − (N(N+1)/2 − Σ r) / (N − k), sums over the set's genes: three matrix products for all samples
-    and sets. Missing values take no part, and tied genes share their rank.
+    With genes ranked 1 to N (the highest N) and a set of k genes, the sum over positions of ssGSEA has the closed form
+    Σ r^(w+1) / Σ r^w − (N(N+1)/2 − Σ r) / (N − k), with sums over the set's genes: three matrix products for all
+    samples and sets. Missing values take no part, and tied genes share their rank.
     """
 
     def __init__(

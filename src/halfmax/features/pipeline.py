@@ -46,7 +46,7 @@ class _Fitted:
     def transform(self, block: Block) -> Block:
         """Return what the steps make of the rows that are there; the others become zeros, masked throughout."""
         block = select_columns(block, self.names)
-        present = np.isfinite(block.values).any(axis=1)
+        present: npt.NDArray[np.bool_] = np.asarray(np.isfinite(block.values).any(axis=1))
         if present.all():
             return self._apply(block)
         # without any row, one of zeros tells the columns
@@ -167,7 +167,12 @@ class FeaturePipeline:
         for name, fitted in self.blocks_.items():
             for place, (kind, step) in enumerate(fitted.steps, 1):
                 if isinstance(step, Select) and not isinstance(step, GeneList):
-                    yield name, f"{place}. {kind}", tuple(step.names_.tolist()), getattr(step, "n_offered_", len(fitted.names))
+                    yield (
+                        name,
+                        f"{place}. {kind}",
+                        tuple(step.names_.tolist()),
+                        getattr(step, "n_offered_", len(fitted.names)),
+                    )
 
     def get_state(self) -> State:
         """Return every step's state under ``block.number.key``."""
@@ -263,7 +268,11 @@ class Responses:
     def _grid(self) -> Targets:
         samples, drugs, response = self.train.samples.index, self.train.drugs.index, self.train.response
         grid = np.full((len(samples), len(drugs)), np.nan)
-        grid[samples.get_indexer(response["sample_id"]), drugs.get_indexer(response["drug_id"])] = response["value"]
+        rows, columns = (
+            table.get_indexer(pd.Index(response[column]))
+            for table, column in ((samples, "sample_id"), (drugs, "drug_id"))
+        )
+        grid[rows, columns] = response["value"]
         return grid
 
 
@@ -300,7 +309,9 @@ def _one_hot(dataset: ResponseDataset, column: str, levels: Sequence[str], unkno
     if strange.any():
         shown = examples(values[strange].dropna().unique())
         if unknown == "error":
-            raise DataError(f"{column} of {int(strange.sum())} samples was not seen in training: {shown or 'none given'}.")
+            raise DataError(
+                f"{column} of {int(strange.sum())} samples was not seen in training: {shown or 'none given'}."
+            )
         log.info("%s of %d of %d samples was not seen in training: %s", column, strange.sum(), len(codes), shown)
     width = len(levels) + (unknown == "column")
     eye = np.vstack([np.eye(width, dtype=np.float32), np.zeros((1, width), dtype=np.float32)])

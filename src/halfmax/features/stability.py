@@ -50,9 +50,9 @@ def jaccard_stability(selected: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Columns block, step, n_folds, n_offered and n_selected (means over folds), n_in_all (features that every fold chose),
-    jaccard (mean over pairs of folds; NaN for one fold), least (of any pair) and chance (what random choices of these
-    sizes would have on average).
+    Columns block, step, n_folds, n_offered and n_selected (means over folds), n_in_all (features that all folds
+    chose), jaccard (mean over pairs of folds; NaN for one fold), least (of any pair) and chance (what random choices of
+    these sizes would have on average).
 
     References
     ----------
@@ -73,4 +73,3 @@ def jaccard_stability(selected: pd.DataFrame) -> pd.DataFrame:
             *((float(np.mean(found)), min(found), float(np.mean(by_chance))) if found else (float("nan"),) * 3),
         ))  # fmt: skip
     return pd.DataFrame(rows, columns=list(STABILITY_COLUMNS))
-

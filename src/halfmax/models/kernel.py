@@ -133,8 +133,7 @@ class KernelRidge(GridModel):
             plain = features @ features.T
             first = self.ridge_ if self.kernel == "linear" else choose_ridge(plain, residual)
             gains = feature_gains(features.T @ solver(plain, residual, _FIRST_RIDGE * first), self.focus)
-            power = float(((features * gains) ** 2).sum(axis=1).mean())
-            self.gain_ = self.gain_ * gains / np.float32(np.sqrt(power) if power > 0 else 1.0)
+            self.gain_ = profile.with_power(self.centre_, self.gain_ * gains)
             features = self._weighted(profile)
             gram = self._gram(features, features)
             last = _LAST_RIDGE * self.ridge_

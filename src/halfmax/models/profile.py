@@ -62,15 +62,17 @@ class Profile:
         Both are learned from the samples that have the block.
         """
         centre = np.zeros(self.values.shape[1], dtype=np.float32)
-        gain = np.zeros(self.values.shape[1], dtype=np.float32)
-        for m, (part, weight) in enumerate(zip(self._parts(), self.weights, strict=True)):
+        for m, part in enumerate(self._parts()):
             values = self.values[:, part] if self.absent is None else self.values[~self.absent[:, m], part]
-            if not values.size:
-                continue
-            centre[part] = values.mean(axis=0)
-            power = float(((values - centre[part]) ** 2).sum(axis=1, dtype=np.float64).mean())
-            gain[part] = np.sqrt(weight / power) if power > 1e-12 else 0.0
-        return centre, gain
+            if values.size:
+                centre[part] = values.mean(axis=0)
+        return centre, self.with_power(centre, np.ones_like(centre))
+
+    def with_power(self, centre: FloatArray, gain: FloatArray) -> FloatArray:
+        """Return the gains of each block times the factor that gives it the wanted share of the kernel's diagonal."""
+        power = self.power(self.centred(centre, gain))
+        factor = np.sqrt(np.array(self.weights) / np.maximum(power, 1e-12)) * (power > 1e-12)
+        return np.asarray(gain * np.repeat(factor, self.sizes).astype(np.float32))
 
     def centred(self, centre: FloatArray, gain: FloatArray | None = None) -> FloatArray:
         """Return (values − centre) · gain, shape ``(n, d)``, zeros where a sample lacks a block."""

@@ -17,6 +17,8 @@ LEAST_SAMPLES = 5
 _ROLE_POWER = 8.0
 #: Shares of the kernel's diagonal that are tried for a further block.
 _SHARES = (0.05, 0.15, 0.3, 0.5)
+#: Share by which a further block must lower the error to be taken.
+_LEAST_GAIN = 0.005
 
 
 def solve_by_drug(gram: FloatArray, residual: Array, ridge: float) -> FloatArray:
@@ -80,7 +82,7 @@ def choose_weights(
     """Return the weights of kernels, summing to 1, with the least leave-one-out squared error on training rows.
 
     The best single kernel comes first; then each other one, best first, is added with the share that lowers the error
-    most, or not at all.
+    most, or not at all if that is by less than half a per cent.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ def choose_weights(
     for block in order[1:]:
         tried = [(1 - share) * weights + share * single[block] for share in _SHARES]
         found = [best_ridge(gram_of(w), residual, n_drugs)[1] for w in tried]
-        if min(found) < least:
+        if min(found) < (1 - _LEAST_GAIN) * least:
             weights, least = tried[int(np.argmin(found))], min(found)
     return np.asarray(weights, dtype=np.float64)
 
