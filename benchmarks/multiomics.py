@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
 def measure(screen: str, dataset: ResponseDataset, modality: str, args: argparse.Namespace) -> None:
     """Compare the variants of one screen and modality, and write what was found."""
     from halfmax.ablation import ablate
-    from halfmax.evaluate import ModelSpec
+    from halfmax.evaluate import BASELINE, ModelSpec
     from halfmax.models.base import MODELS
     from halfmax.state import parameters_of
 
@@ -71,7 +71,8 @@ def measure(screen: str, dataset: ResponseDataset, modality: str, args: argparse
     found = ablate(dataset, variants, specs, n_folds=args.n_folds, n_boot=args.n_boot, seed=args.seed)
     cost = time.process_time() - cpu
     place = {"screen": screen, "modality": modality, "run": run}
-    metrics = found.metrics[found.metrics["group_by"] == "all"].assign(**place)
+    repeated = found.metrics["model"].isin([BASELINE, *BASELINES]) & (found.metrics["variant"] != "expression")
+    metrics = found.metrics[(found.metrics["group_by"] == "all") & ~repeated].assign(**place)
     differences = found.differences[~found.differences["model"].isin(BASELINES)].assign(**place)
     keys = ["screen", "modality", "variant", "model", "fold", "metric"]
     merge_csv(args.out / "multiomics_metrics.csv", front(metrics, keys), keys)

@@ -1,4 +1,4 @@
-"""A whole run with two modalities and a selection: what was masked and how stable the choice was stand in the report."""
+"""A run with two modalities and a selection: what was masked and how stable the choice was stand in the report."""
 
 import pandas as pd
 import pytest
