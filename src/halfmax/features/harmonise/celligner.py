@@ -22,8 +22,8 @@ class Celligner(Harmoniser):
     """Contrastive PCA, then correction by mutual nearest neighbours, of a new cohort towards the training samples.
 
     1. Each gene is centred, and scaled if `scale`, over the cohort and over the training samples.
-    2. Within clusters of each, the directions in which the cohort varies more than the training samples are found
-       (contrastive PCA: tumours hold immune and stromal cells, cell lines do not) and taken out of both.
+    2. The directions in which the cohort varies, within its clusters, more than the training samples do altogether are
+       found (contrastive PCA: tumours hold immune and stromal cells, cell lines do not) and taken out of both.
     3. In the genes that differ most between clusters, pairs of a new sample and a training sample that are each among
        the other's nearest are found. Each new sample moves by the mean difference of the pairs near it.
     4. Training mean and standard deviation are put back. Training samples themselves never move, so the trained model
@@ -47,7 +47,9 @@ class Celligner(Harmoniser):
     -----
     Warren et al., Nature Communications 12:22 (2021); Abid et al., Nature Communications 9:2134 (2018); Haghverdi et
     al., Nature Biotechnology 36:421 (2018). Clusters are k-means on leading components, not a graph's communities;
-    genes are chosen by variance between clusters; neighbours by cosine distance; weights are tricube.
+    genes are chosen by variance between clusters; neighbours by cosine distance; weights are tricube. The background of
+    the contrast is the training samples' whole covariance, not that within their clusters: a small cohort has few
+    clusters, and with clusters taken out of one side only, differences between tissues would count as foreign.
     """
 
     least: ClassVar[int] = 30
@@ -100,8 +102,7 @@ class Celligner(Harmoniser):
 
     def _align(self, new: Wide, target: Wide) -> Wide:
         groups_new, groups_target = clusters(new), clusters(target)
-        within_new, within_target = _within(new, groups_new), _within(target, groups_target)
-        components = contrastive_components(within_new, within_target, self.n_contrastive)
+        components = contrastive_components(_within(new, groups_new), target, self.n_contrastive)
         clean_new, clean_target = (x - (x @ components) @ components.T for x in (new, target))
         spread = _between(clean_new, groups_new) + _between(clean_target, groups_target)
         chosen = np.sort(np.argsort(-spread, kind="stable")[: self.n_genes])

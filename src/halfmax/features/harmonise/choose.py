@@ -23,7 +23,7 @@ LARGE_COHORT = 100
 # Measured on GDSC arrays, shifts of gene means after `rank` in training standard deviations (docs/harmonise.md): other
 # lines of the same arrays 0.07, of one tissue up to 0.44; CCLE arrays 0.54, RNA-seq of tumours 0.9 to 1.1.
 _SAME_PLATFORM, _SAME_SCALE = 0.5, 0.25
-_HEAVY_TAIL, _NARROW, _LOW_COVERAGE = 10.0, 0.7, 0.95
+_HEAVY_TAIL, _NARROW, _LOW_COVERAGE = 10.0, 0.9, 0.95
 _LINEAR = ("counts", "cpm", "tpm", "fpkm")
 _NEED_LOGARITHM = ("cohort", "combat", "celligner")
 
@@ -73,7 +73,7 @@ def harmonise(
     new
         Samples × genes under the training's gene names, in any order.
     reference
-        The scale of the training samples, such as a predictor's ``scale_``.
+        The scale of the training samples, such as a predictor's ``expression_scale_``.
     method
         ``none``, ``auto``, or one of `HARMONISERS`: ``rank``, ``zscore``, ``cohort``, ``cohort_quantile``, ``combat``,
         ``celligner``.
@@ -104,7 +104,7 @@ def harmonise(
         step = HARMONISERS.get(method)().fit_reference(reference)
         after = step.transform(block)
         said = f"{len(new)} samples are put on the training scale by {method!r} ({reason}); it needs {step.needs}."
-        found.info("harmonised", said, count=len(new))
+        found.info("harmonised", said, [method], count=len(new))
         if step.transductive:
             found.warn(
                 "transductive",
@@ -214,7 +214,7 @@ def _warn_if_narrow(block: Block, reference: ScaleReference, unit: str, found: F
     if far.spread < _NARROW:
         found.warn(
             "narrow-cohort",
-            f"the genes vary {far.spread:.2f} times as much as in training, as in a cohort of one tissue; what these "
-            "samples have in common is taken away with the platform's effect. Add samples of other tissues.",
+            f"the genes vary {far.spread:.2f} times as much as in training, as in a cohort of one or few tissues; what "
+            "these samples have in common is taken away with the platform's effect. Add samples of other tissues.",
             count=far.n_samples,
         )
