@@ -12,7 +12,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 PROTOCOLS = ("LPO", "LCO", "LDO")
-COMMANDS = ("anchors.py", "compare_drevalpy.py", "own_worker.py", "peer_worker.py", "scoring_speed.py")
+COMMANDS = ("anchors.py", "compare_drevalpy.py", "harmonise.py", "own_worker.py", "peer_worker.py", "scoring_speed.py")
 
 
 def folds(protocol: str) -> pd.DataFrame:
