@@ -86,8 +86,7 @@ def test_genes_unknown_or_constant_in_training_make_no_numbers_up(name: str) -> 
     values = step.transform(block(WORLD.new)).values
     assert np.isnan(values[:, 0]).all()
     assert np.isfinite(values[:, 1:]).all()
-    if name != "rank":
-        assert (values[:, 1] == 5.0).all()
+    assert (values[:, 1] == 5.0).all()
 
 
 def test_rank_undoes_whatever_is_monotone_over_a_sample() -> None:
@@ -97,6 +96,20 @@ def test_rank_undoes_whatever_is_monotone_over_a_sample() -> None:
         same = np.isclose(step.transform(block(changed)).values, plain, atol=1e-3)
         assert same.mean() > 0.999  # float32 makes a few ties
     assert np.abs(plain - WORLD.truth).mean() < 0.15
+
+
+def test_a_gene_that_training_hardly_sees_cannot_outweigh_the_others() -> None:
+    train = WORLD.train.copy()
+    train[:, 7] = 2 + 0.01 * (train[:, 7] - train[:, 7].mean())  # the new platform measures it well
+    reference = ScaleReference().fit(block(train))
+    result, findings = harmonise(frame(WORLD.truth), reference, "rank")
+    (found,) = (f for f in findings if f.code == "limited")
+    assert found.examples[0] == "G7"
+    assert found.count >= N_NEW - 5
+    far = np.abs(result.to_numpy() - reference.mean_) / reference.sd_
+    assert far.max() == pytest.approx(5, abs=1e-2)
+    free = HARMONISERS.get("rank")(limit=None).fit_reference(reference).transform(block(WORLD.truth)).values
+    assert (np.abs(free - reference.mean_) / reference.sd_).max() > 50
 
 
 def test_a_panel_is_ranked_against_its_own_genes() -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from halfmax.errors import DataError
-from halfmax.features.blocks import Block
+from halfmax.features.blocks import Block, FloatArray
 from halfmax.features.harmonise.reference import ScaleReference
 from halfmax.features.omics import select_columns
 from halfmax.registry import Registry
@@ -66,10 +66,20 @@ class Harmoniser(Stateful):
         values[full] = self._apply(block.take(full)).values
         return Block(values, block.names, block.mask)
 
+    def _limited(self, values: FloatArray) -> FloatArray:
+        """Return values pulled to within `limit` training sd of the gene's mean, for one that learned both."""
+        if self.limit is None:
+            return values
+        reach = np.float32(self.limit) * self.sd_
+        return np.clip(values, self.mean_ - reach, self.mean_ + reach)
+
     def _apply(self, block: Block) -> Block:
         """Return the block, whose columns are the training genes, on the training scale."""
         raise NotImplementedError
 
+    limit: float | None = None
+    mean_: FloatArray
+    sd_: FloatArray
     names_: np.ndarray[tuple[int], np.dtype[np.str_]]
 
 

@@ -11,7 +11,7 @@ from halfmax.data.findings import Finding, Findings
 from halfmax.data.units import check_expression_unit, detect_expression_unit
 from halfmax.errors import DataError
 from halfmax.features.blocks import Block
-from halfmax.features.harmonise.base import HARMONISERS
+from halfmax.features.harmonise.base import HARMONISERS, Harmoniser
 from halfmax.features.harmonise.quantile import RankToReference
 from halfmax.features.harmonise.reference import ScaleReference, moments
 from halfmax.features.omics import select_columns
@@ -113,6 +113,7 @@ def harmonise(
                 count=len(new),
             )
             _warn_if_narrow(block, reference, unit, found)
+        _count_limited(step, after, reference, found)
         block = after
     else:
         found.info("not-harmonised", f"the samples are left as they are ({reason}).", count=len(new))
@@ -162,7 +163,7 @@ def distance(new: Block, reference: ScaleReference) -> Distance:
     if not usable.any():
         raise DataError("no new sample has a value for any training gene; check the gene names.")
     centre, spread = reference.mean_[usable], reference.sd_[usable]
-    ranked = RankToReference().fit_reference(reference).transform(new).values[:, usable]
+    ranked = RankToReference(limit=None).fit_reference(reference).transform(new).values[:, usable]
     ranked_mean, ranked_sd = moments(ranked)
     largest = np.nanmax(np.abs(new.values[:, usable] - mean[usable]), axis=0) / np.maximum(sd[usable], 1e-12)
     return Distance(
@@ -204,6 +205,23 @@ def _refuse_unit(method: str, unit: str) -> None:
         raise DataError(
             f"{method!r} works on logarithms, and the values are {unit}; convert them with to_log first, or use 'rank' "
             "or 'cohort_quantile'."
+        )
+
+
+def _count_limited(step: Harmoniser, after: Block, reference: ScaleReference, found: Findings) -> None:
+    """Say how many values were pulled to the method's limit; genes that are constant in training always are."""
+    if step.limit is None:
+        return
+    reach = step.limit * reference.sd_.astype(np.float64)
+    at_limit = (np.abs(after.values - reference.mean_.astype(np.float64)) >= reach * (1 - 1e-4)) & (reference.sd_ > 0)
+    if n := int(at_limit.sum()):
+        worst = np.argsort(-at_limit.sum(axis=0), kind="stable")[:3]
+        found.warn(
+            "limited",
+            f"{n} of {after.values.size} values lay {step.limit:g} or more training sd from their gene's training mean "
+            "and were pulled to it.",
+            [after.names[i] for i in worst if at_limit[:, i].any()],
+            n,
         )
 
 

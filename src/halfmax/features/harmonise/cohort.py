@@ -75,7 +75,15 @@ class GeneZscore(Harmoniser):
     """Values that are z-scores of genes over somebody's cohort already: training mean + z × training sd.
 
     Works for one sample, for the cohort was used before. What that cohort had in common is not in its z-scores.
+
+    Parameters
+    ----------
+    limit
+        Largest z-score; larger ones are pulled to it. None leaves them.
     """
+
+    def __init__(self, limit: float | None = 5.0) -> None:
+        self.limit = limit
 
     def fit_reference(self, reference: ScaleReference) -> Self:
         """Take the genes' means and standard deviations."""
@@ -85,4 +93,4 @@ class GeneZscore(Harmoniser):
 
     def _apply(self, block: Block) -> Block:
         values = np.where(self.known_, block.values * self.sd_ + self.mean_, np.nan)
-        return Block(values.astype(np.float32), block.names, block.mask)
+        return Block(self._limited(values.astype(np.float32)), block.names, block.mask)

@@ -19,13 +19,23 @@ class RankToReference(Harmoniser):
     range. It takes away whatever is monotone over a sample (unit, depth, offset, gain). It leaves what a platform does
     to single genes. It must not be given z-scores of genes, in which the order of genes within a sample means little.
 
+    Parameters
+    ----------
+    limit
+        Values further than this many training sd from the gene's training mean are pulled to it; None leaves them. A
+        gene that training arrays hardly see has a tiny sd, and one such gene would outweigh all others of a sample.
+
     Notes
     -----
     Bolstad, Irizarry, Åstrand and Speed, Bioinformatics 19:185 (2003), with the target fixed on training samples.
     """
 
+    def __init__(self, limit: float | None = 5.0) -> None:
+        self.limit = limit
+
     def fit_reference(self, reference: ScaleReference) -> Self:
-        """Take the genes' quantiles."""
+        """Take the genes' quantiles, means and standard deviations."""
+        self.mean_, self.sd_ = reference.mean_, reference.sd_
         self.names_, self.quantiles_ = reference.names_, reference.quantiles_
         self.known_ = reference.n_ > 0
         return self
@@ -45,7 +55,7 @@ class RankToReference(Harmoniser):
             part = values[np.ix_(rows, genes)]
             share = (rankdata(part, axis=1) - 0.5) / len(genes)
             out[np.ix_(rows, genes)] = _at(self.quantiles_[:, genes], share.astype(np.float64))
-        return Block(out, block.names, block.mask)
+        return Block(self._limited(out), block.names, block.mask)
 
 
 def _at(quantiles: FloatArray, share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> FloatArray:
