@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-METHODS = ("none", "rank", "zscore", "cohort", "cohort_quantile", "combat", "celligner", "auto")
+METHODS = ("none", "none_limited", "rank", "zscore", "cohort", "cohort_quantile", "combat", "celligner", "auto")
+#: `none_limited` is a control: nothing but values cut at this many sd, as `rank` cuts them too.
+LIMIT = 5.0
 #: Cohort to the embedded dataset's tissues that count as its own.
 TISSUES = {
     "STAD": ("stomach",),
@@ -103,12 +105,13 @@ def measure(case: Case, lines: pd.DataFrame, tissue: pd.Series, methods: Sequenc
     for method in methods:
         start = time.process_time()
         try:
-            given, findings = harmonise(new, reference, method, unit=case.unit)
+            given, findings = harmonise(new, reference, method.removesuffix("_limited"), unit=case.unit)
         except DataError as error:
             print(f"{case.name} {method}: {error}", flush=True)
             continue
         seconds = time.process_time() - start
-        likeness = alike(given.to_numpy(dtype=float), lines.to_numpy(dtype=float))
+        limit = LIMIT if method == "none_limited" else np.inf
+        likeness = alike(given.to_numpy(dtype=float), lines.to_numpy(dtype=float), limit)
         found = scores(case, likeness, lines.index, tissue.reindex(lines.index).to_numpy())
         chosen = next((f.examples[0] for f in findings if f.code == "harmonised"), "none")
         print(f"{case.name} {method} ({chosen}): {found[0]}", flush=True)
@@ -116,8 +119,8 @@ def measure(case: Case, lines: pd.DataFrame, tissue: pd.Series, methods: Sequenc
         yield from (base | row | {"cpu_s": round(seconds, 2)} for row in found)
 
 
-def alike(new: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """Return the correlation of each new sample with each line, as a model sees them."""
+def alike(new: np.ndarray, lines: np.ndarray, limit: float) -> np.ndarray:
+    """Return the correlation of each new sample with each line, as a model sees them, values within ±`limit` sd."""
     import numpy as np
 
     def by_sample(values: np.ndarray) -> np.ndarray:
@@ -126,7 +129,7 @@ def alike(new: np.ndarray, lines: np.ndarray) -> np.ndarray:
 
     left, right = by_sample(new), by_sample(lines)
     mean, sd = right.mean(axis=0), np.maximum(right.std(axis=0), 1e-8)
-    left, right = np.nan_to_num((left - mean) / sd), (right - mean) / sd
+    left, right = (np.nan_to_num(np.clip((x - mean) / sd, -limit, limit)) for x in (left, right))
     left, right = (x - x.mean(axis=1, keepdims=True) for x in (left, right))
     left, right = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (left, right))
     return left @ right.T

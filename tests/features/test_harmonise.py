@@ -10,7 +10,7 @@ from halfmax.features.harmonise.base import HARMONISERS
 from halfmax.features.harmonise.celligner import contrastive_components, mutual_neighbours
 from halfmax.features.harmonise.choose import choose, harmonise
 from halfmax.features.harmonise.reference import ScaleReference
-from tests.features.platforms import GENES, N_GENES, N_NEW, WORLD, World, block, frame, nearest_kind
+from tests.features.platforms import GENES, N_GENES, N_NEW, WORLD, block, frame, nearest_kind
 
 ONE_SAMPLE = ("rank", "zscore")
 COHORT = ("cohort", "cohort_quantile", "combat", "celligner")
@@ -201,7 +201,7 @@ def test_celligner_needs_profiles_and_partners() -> None:
 AUTO = {
     "none": (WORLD.truth, None),
     "rank": (np.exp2(WORLD.truth), "fpkm"),
-    "cohort": (WORLD.new[:50], None),
+    "cohort": (WORLD.truth[:50] + np.random.default_rng(7).normal(0, 1, N_GENES), None),
     "zscore": ((WORLD.truth - WORLD.truth.mean(axis=0)) / WORLD.truth.std(axis=0), None),
 }
 
@@ -219,15 +219,18 @@ def test_auto_takes_what_suits_and_says_why(method: str) -> None:
     assert ("transductive" in {f.code for f in findings}) == (method == "cohort")
 
 
-def test_auto_never_calls_few_samples_a_cohort() -> None:
-    for n in (1, 9):
-        assert choose(block(WORLD.new[:n]), WORLD.reference).method == "rank"
-    large = World(1).new
-    many = block(np.vstack([WORLD.new, large])[:110])
-    assert choose(many, WORLD.reference).method in ("celligner", "cohort")
-    kept = choose(block(np.vstack([WORLD.new, WORLD.new + 0.01])), WORLD.reference)
-    assert kept.method == "celligner"
-    assert kept.distance.n_samples == 120
+def test_auto_never_calls_few_samples_or_foreign_ones_a_cohort() -> None:
+    mild, strange = AUTO["cohort"][0], WORLD.new + np.random.default_rng(7).normal(0, 9, N_GENES)
+    for n, method in ((1, "rank"), (9, "rank"), (10, "cohort")):
+        assert choose(block(mild[:n]), WORLD.reference).method == method
+    chosen = choose(block(strange), WORLD.reference)
+    assert (chosen.method, chosen.distance.n_samples) == ("rank", N_NEW)
+    assert "unlike the training samples in kind" in chosen.reason
+    assert choose(block(np.asarray(mild, dtype=np.float32)), WORLD.reference, "tpm").method == "cohort_quantile"
+    z = np.random.default_rng(8).normal(size=(400, N_GENES))
+    z[0] = 1e4  # as in published z-scores
+    assert choose(block(z), WORLD.reference, "zscore_gene").method == "cohort_quantile"
+    assert choose(block(z[1:]), WORLD.reference, "zscore_gene").method == "zscore"
 
 
 def test_a_cohort_of_one_kind_is_warned_about() -> None:
