@@ -170,7 +170,9 @@ def scores(case: Case, likeness: np.ndarray, ids: pd.Index, tissue: np.ndarray) 
         each = {"mean of cohorts": float(np.mean(list(each.values())))} | each
         found += [{"group": c, "metric": metric, "value": v} for c, v in each.items()]
     counts = {c: int(rows.sum()) for c, rows in per_cohort.items()} | {"mean of cohorts": int(scored.sum())}
-    return [row | {"n": counts[str(row["group"])]} for row in found]
+    hub = float(np.bincount(nearest[:, 0]).max() / len(nearest))
+    found = [row | {"n": counts[str(row["group"])]} for row in found]
+    return [*found, {"group": "all", "metric": "share_of_commonest_line", "value": hub, "n": len(nearest)}]
 
 
 def cases(shared: Path, samples: pd.DataFrame) -> Iterator[Case]:
