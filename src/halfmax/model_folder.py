@@ -12,6 +12,7 @@ import pandas as pd
 from halfmax.data.dataset import Measure
 from halfmax.data.storage import atomic_folder, read_verified, write_json
 from halfmax.errors import HalfmaxError, ModelFileError, examples
+from halfmax.features.harmonise.reference import ScaleReference
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.models.base import MODELS
 from halfmax.state import State
@@ -34,6 +35,8 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
     arrays = {f"features/{k}": v for k, v in features.arrays.items()}
     arrays |= {f"model/{k}": v for k, v in model.arrays.items()}
     arrays |= {f"reference/{k}": v for k, v in reference.items() if k != "drug_id"}
+    if predictor.expression_scale_ is not None:
+        arrays |= {f"scale/{k}": v for k, v in predictor.expression_scale_.get_arrays().items()}
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -70,6 +73,9 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
         predictor = kind(MODELS.get(spec["name"])(**spec["params"]), spec["name"])
         predictor.model.set_state(State(_part(arrays, "model"), spec["meta"], files))
         predictor.features_ = FeaturePipeline.from_state(State(_part(arrays, "features"), manifest["features"]))
+        scale = _part(arrays, "scale")  # absent in folders of earlier versions
+        names = predictor.features_.input_names("expression") if scale else ()
+        predictor.expression_scale_ = ScaleReference.of(names, scale) if scale else None
         predictor.scale_ = (float(manifest["scale"][0]), float(manifest["scale"][1]))
         predictor.measure_ = Measure(*manifest["measure"])
         predictor.drugs_ = _table_from_json(manifest["drugs"])

@@ -14,12 +14,16 @@ import pandas as pd
 from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError, NotFittedError, UnknownNameError, did_you_mean, examples
 from halfmax.features.blocks import PairFeatures, rows_of
-from halfmax.features.pipeline import FeaturePipeline
+from halfmax.features.harmonise.base import HARMONISERS
+from halfmax.features.harmonise.choose import harmonise as harmonise_expression
+from halfmax.features.harmonise.reference import ScaleReference
+from halfmax.features.pipeline import FeaturePipeline, omics_block
 from halfmax.labels import SENSITIVE
 from halfmax.model_folder import load_predictor, save_predictor
 from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
 
 if TYPE_CHECKING:
+    from halfmax.data.findings import Finding
     from halfmax.data.identifiers import GeneMatch
 
 #: Share of a predictor's genes below which it refuses.
@@ -35,13 +39,14 @@ class Encoded:
     train: PairFeatures
     y: npt.NDArray[np.float64]
     valid: tuple[PairFeatures, npt.NDArray[np.float64]] | None = None
+    scale: ScaleReference | None = None
 
 
 def encode(features: FeaturePipeline, train: ResponseDataset, valid: ResponseDataset | None = None) -> Encoded:
     """Fit `features` on `train` and encode both."""
     features = features.fit(train)
     held_out = None if valid is None else (features.transform(valid), _values(valid))
-    return Encoded(features, features.transform(train), _values(train), held_out)
+    return Encoded(features, features.transform(train), _values(train), held_out, _scale(features, train))
 
 
 class Predictor:
@@ -71,6 +76,7 @@ class Predictor:
         *,
         encoded: Encoded | None = None,
         features: FeaturePipeline | None = None,
+        keep_profiles: bool = False,
         on_epoch: OnEpoch | None = None,
     ) -> Self:
         """Learn features, target scale, model and each drug's own distribution from `train`.
@@ -83,11 +89,15 @@ class Predictor:
             The same rows already encoded, to share the work between models.
         features
             An unfitted pipeline; the default one otherwise.
+        keep_profiles
+            Save the training samples' expression with the predictor, which harmonising by ``celligner`` needs.
         """
         encoded = encoded or encode(features or FeaturePipeline(), train, valid)
         y = encoded.y
         spread = float(y.std())
         self.features_ = encoded.features
+        keeps = keep_profiles and encoded.scale is not None
+        self.expression_scale_ = _scale(encoded.features, train, profiles=True) if keeps else encoded.scale
         self.scale_ = (float(y.mean()), spread if spread > 1e-12 else 1.0)
         if train.measure == SENSITIVE:
             self.scale_ = (0.0, 1.0)  # labels stay labels
@@ -147,6 +157,7 @@ class Predictor:
         drugs: Sequence[str] | None = None,
         samples: pd.DataFrame | None = None,
         allow_low_coverage: bool = False,
+        harmonise: str = "none",
     ) -> tuple[pd.DataFrame, dict[str, GeneMatch]]:
         """Rank drugs for new samples.
 
@@ -158,11 +169,15 @@ class Predictor:
             Drug ids or names; all training drugs by default.
         samples
             Optional table of the samples (tissue, …).
+        harmonise
+            How expression is put on the training scale: ``none``, ``auto``, or one of `HARMONISERS` (``rank``,
+            ``cohort``, ``combat``, ``celligner``, …). `harmonise` returns the findings, too.
 
         Returns
         -------
         The table of `predict`, most sensitive first within each sample by difference to the drug's mean, with
-        gene_coverage; and how the genes of each modality were matched.
+        gene_coverage, and where expression was harmonised with harmonised (the method) and transductive (whether the
+        samples changed each other's values); and how the genes of each modality were matched.
 
         Raises
         ------
@@ -189,6 +204,8 @@ class Predictor:
         if not allow_low_coverage:
             for match in matches.values():
                 match.require(REFUSE_COVERAGE)
+        if harmonise != "none":
+            matched["expression"], said = self.harmonise(matched.get("expression", pd.DataFrame()), harmonise)
         coverage = matches["expression"].coverage if "expression" in matches else float("nan")
         dataset = self._grid(matched, self.find_drugs(drugs), samples)
         table = self.predict(dataset).assign(gene_coverage=coverage)
@@ -196,7 +213,23 @@ class Predictor:
         order = np.lexsort((sign * table["difference"].fillna(np.inf), table["sample_id"]))
         table = table.iloc[order].reset_index(drop=True)
         table.insert(2, "rank", table.groupby("sample_id", sort=False).cumcount() + 1)
+        if harmonise != "none":
+            method = next((f.examples[0] for f in said if f.code == "harmonised"), "none")
+            table["harmonised"] = method
+            table["transductive"] = method != "none" and HARMONISERS.get(method).transductive
         return table, matches
+
+    def harmonise(
+        self, expression: pd.DataFrame, method: str = "auto", *, unit: str | None = None
+    ) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+        """Return expression (samples × genes, training names) on the scale of the training samples, and what was done.
+
+        Parameters and errors are those of `halfmax.features.harmonise.choose.harmonise`.
+        """
+        self._check_fitted()
+        if self.expression_scale_ is None:
+            raise DataError("this predictor knows no training scale of expression; fit it again, or harmonise='none'.")
+        return harmonise_expression(expression, self.expression_scale_, method, unit=unit)
 
     def find_drugs(self, drugs: Sequence[str] | None) -> pd.DataFrame:
         """Return the training drugs of these ids or names (case does not matter)."""
@@ -249,6 +282,13 @@ class Predictor:
 
 def _values(dataset: ResponseDataset) -> npt.NDArray[np.float64]:
     return dataset.response["value"].to_numpy(dtype=np.float64)
+
+
+def _scale(features: FeaturePipeline, train: ResponseDataset, *, profiles: bool = False) -> ScaleReference | None:
+    """Return the scale of the training samples' expression, of which no response is a part."""
+    if "expression" not in features.modalities or len(train.omics["expression"]) < 2:
+        return None
+    return ScaleReference(profiles=profiles).fit(omics_block(train, "expression"))
 
 
 def _reference(x: PairFeatures, y: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[Any]]:

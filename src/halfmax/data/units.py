@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from halfmax.data.findings import Finding
+from halfmax.data.scales import (
+    ENOUGH_GENES,
+    LARGEST_LOG,
+    all_whole,
+    logarithm_of_whole,
+    measure,
+    mixed_scales,
+    multiples_of_smallest,
+    zscore_misfit,
+)
 from halfmax.errors import DataError, UnknownNameError, did_you_mean
 
 #: Units of expression: what each means, and what `to_log` makes of it.
 EXPRESSION_UNITS: Mapping[str, str] = {
     "counts": "raw or estimated read counts",
-    "tpm": "transcripts (or counts) per million, linear",
+    "cpm": "counts per million, linear",
+    "tpm": "transcripts per million, linear",
     "fpkm": "FPKM or RPKM, linear",
     "log2": "log2(x + 1) of TPM, CPM, FPKM or counts",
     "log2_tpm001": "log2(TPM + 0.001), as in UCSC Xena",
@@ -31,6 +42,8 @@ RESPONSE_UNITS: Mapping[str, str] = {
     "ln_uM": "natural logarithm of µM",
     "log10_uM": "decimal logarithm of µM",
     "log2_uM": "binary logarithm of µM",
+    "ln_nM": "natural logarithm of nM",
+    "log10_nM": "decimal logarithm of nM",
     "log10_M": "decimal logarithm of M",
     "pIC50": "-log10 of M",
     "uM": "µM",
@@ -39,10 +52,22 @@ RESPONSE_UNITS: Mapping[str, str] = {
     "auc": "area under the curve, 0 to 1",
     "aac": "area above the curve, 0 to 1",
 }
-_ENOUGH_VALUES, _ENOUGH_SAMPLES = 100, 8
+#: Of those, the concentrations.
+CONCENTRATION_UNITS = tuple(unit for unit in RESPONSE_UNITS if unit not in ("auc", "aac"))
+#: Logarithms of a concentration: (base, µM in its unit of concentration).
+_LOGARITHMS: Mapping[str, tuple[float, float]] = {
+    "ln_uM": (np.e, 1.0),
+    "log10_uM": (10.0, 1.0),
+    "log2_uM": (2.0, 1.0),
+    "ln_nM": (np.e, 1e-3),
+    "log10_nM": (10.0, 1e-3),
+    "log10_M": (10.0, 1e6),
+}
+_LINEAR: Mapping[str, float] = {"uM": 1.0, "nM": 1e-3, "M": 1e6}
+_ENOUGH_SAMPLES = 8
 _POWERS_OF_SAMPLES = 32
 _MILLION_TOLERANCE = 0.02
-_LARGEST_LOG, _LARGEST_LN_UM = 25.0, 15.0
+_LARGEST_LN_UM = 15.0
 
 
 @dataclass(frozen=True)
@@ -55,10 +80,13 @@ class UnitGuess:
         A key of `EXPRESSION_UNITS` or `RESPONSE_UNITS`, or ``unknown``.
     evidence
         What in the numbers or the name says so.
+    measured
+        The same as data: what was measured, by name.
     """
 
     unit: str
     evidence: str
+    measured: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def is_known(self) -> bool:
@@ -69,6 +97,8 @@ class UnitGuess:
 def detect_expression_unit(frame: pd.DataFrame) -> UnitGuess:
     """Return the unit of an expression matrix, or ``unknown`` where the numbers do not prove one.
 
+    A table whose samples are on different scales, such as TPM beside log2(TPM + 1), is ``unknown``, with examples.
+
     Parameters
     ----------
     frame
@@ -76,12 +106,16 @@ def detect_expression_unit(frame: pd.DataFrame) -> UnitGuess:
     """
     values = frame.to_numpy(dtype=np.float64)
     finite = values[np.isfinite(values)]
-    if finite.size < _ENOUGH_VALUES or frame.shape[1] < _ENOUGH_VALUES // 2:
+    if finite.size < 2 * ENOUGH_GENES or frame.shape[1] < ENOUGH_GENES:
         return UnitGuess("unknown", f"{finite.size} values of {frame.shape[1]} genes are too few to tell")
     low, high = float(finite.min()), float(finite.max())
     if low == high:
         return UnitGuess("unknown", f"every value is {low:g}")
-    return _with_negatives(values, low, high) if low < 0 else _without_negatives(values, finite, low, high)
+    measured = measure(values, finite)
+    if said := mixed_scales(frame):
+        return UnitGuess("unknown", said, measured)
+    guess = _with_negatives(values, low, high) if low < 0 else _without_negatives(values, finite, low, high)
+    return replace(guess, measured={**measured, **guess.measured})
 
 
 def _with_negatives(values: npt.NDArray[np.float64], low: float, high: float) -> UnitGuess:
@@ -90,15 +124,18 @@ def _with_negatives(values: npt.NDArray[np.float64], low: float, high: float) ->
     if abs(low - np.log2(0.001)) < 2e-3 and at_floor > 0.001:
         return UnitGuess("log2_tpm001", f"{at_floor:.1%} of the values are log2(0.001) = -9.966, none lies below")
     enough = {"zscore_sample": values.shape[1] >= 50, "zscore_gene": values.shape[0] >= _ENOUGH_SAMPLES}
-    fits = {unit: _zscore_misfit(values, axis) for axis, unit in ((1, "zscore_sample"), (0, "zscore_gene"))}
-    fits = {unit: misfit for unit, misfit in fits.items() if enough[unit] and misfit < 0.1}
+    misfits = {unit: zscore_misfit(values, axis) for axis, unit in ((1, "zscore_sample"), (0, "zscore_gene"))}
+    measured = {f"misfit_{unit}": misfit for unit, misfit in misfits.items()}
+    fits = {unit: misfit for unit, misfit in misfits.items() if enough[unit] and misfit < 0.1}
     if fits:
         unit = min(fits, key=lambda u: fits[u])
         what = "sample over its genes" if unit == "zscore_sample" else "gene over the samples"
-        return UnitGuess(unit, f"{span}; mean 0 and standard deviation 1 for each {what} (within {fits[unit]:.3f})")
-    if _integers(values):
+        said = f"{span}; mean 0 and standard deviation 1 for each {what} (within {fits[unit]:.3f})"
+        return UnitGuess(unit, said, measured)
+    if all_whole(values):
         return UnitGuess("unknown", f"{span}, all whole: counts are never negative")
-    return UnitGuess("unknown", f"{span}, and neither samples nor genes have mean 0 and standard deviation 1")
+    said = f"{span}, and neither samples nor genes have mean 0 and standard deviation 1"
+    return UnitGuess("unknown", said, measured)
 
 
 def _without_negatives(
@@ -107,12 +144,14 @@ def _without_negatives(
     span = f"values from {low:.4g} to {high:.4g}"
     sums = np.nansum(values, axis=1)
     shown = f"samples add up to {_short(sums.min())}" + (f"-{_short(sums.max())}" if len(sums) > 1 else "")
-    if _integers(finite):
+    if all_whole(finite):
         if high >= 100:
             return UnitGuess("counts", f"all values are whole numbers, up to {_short(high)}; {shown}")
         return UnitGuess("unknown", f"{span}, all whole: neither counts nor a logarithm")
-    if high > _LARGEST_LOG:
+    if high > LARGEST_LOG:
         if np.all(np.abs(sums - 1e6) < 1e6 * _MILLION_TOLERANCE):
+            if multiples_of_smallest(values):
+                return UnitGuess("cpm", f"{span}; {shown}, and a sample's values are multiples of its smallest")
             return UnitGuess("tpm", f"{span}; {shown}, so parts per million")
         hint = "estimated counts, FPKM, or TPM of some of the genes"
         return UnitGuess("unknown", f"{span}, not whole; {shown}: linear, but it may be {hint}")
@@ -121,6 +160,8 @@ def _without_negatives(
         totals = np.nansum(np.power(base, some) - 1, axis=1)
         if np.all(np.abs(totals - 1e6) < 1e6 * _MILLION_TOLERANCE):
             return UnitGuess(unit, f"{span}; {base:.3g}^x - 1 adds up to a million in each of {len(some)} samples")
+        if logarithm_of_whole(some, base):
+            return UnitGuess(unit, f"{span}; {base:.3g}^x - 1 is always whole: the logarithm of counts + 1")
     if high < 7:
         return UnitGuess("unknown", f"{span}: small for a binary logarithm; perhaps log10, or scaled")
     if low >= 1 and float(np.median(finite)) > 3:
@@ -154,7 +195,7 @@ def to_log(
     """
     check_expression_unit(unit)
     values = frame.to_numpy(dtype=np.float64)
-    if unit in ("counts", "tpm", "fpkm", "log2", "ln", "log10") and (negative := int((values < 0).sum())):
+    if unit in ("counts", "cpm", "tpm", "fpkm", "log2", "ln", "log10") and (negative := int((values < 0).sum())):
         raise DataError(
             f"{negative} values are negative, which {EXPRESSION_UNITS[unit]} never are, e.g. {np.nanmin(values):.4g}; "
             "check the unit."
@@ -169,7 +210,7 @@ def to_log(
         logged = np.log2(values / sums[:, None] * 1e6 + 1)
         span = f"{_short(sums.min())}" + (f"-{_short(sums.max())}" if len(sums) > 1 else "")
         done = f"counts ({span} a sample) converted to log2(CPM + 1), not TPM, because there are no gene lengths."
-    elif unit in ("tpm", "fpkm"):
+    elif unit in ("cpm", "tpm", "fpkm"):
         logged, done = np.log2(values + 1), f"{unit.upper()} converted to log2({unit.upper()} + 1)."
     elif unit == "log2_tpm001":
         logged = np.log2(np.maximum(np.exp2(values) - 0.001, 0) + 1)
@@ -222,32 +263,60 @@ def detect_response_unit(values: npt.NDArray[np.float64], column: str) -> UnitGu
     return UnitGuess(named, f"the name {column!r}; {span}")
 
 
-def convert_response(values: npt.NDArray[np.float64], unit: str) -> npt.NDArray[np.float64]:
-    """Return concentrations as ln µM; AUC and AAC as they are.
+def convert_response(values: npt.NDArray[np.float64], unit: str, to: str = "ln_uM") -> npt.NDArray[np.float64]:
+    """Return concentrations in another unit, ln µM by default; AUC and AAC as they are.
 
     Parameters
     ----------
     values
         The responses.
-    unit
-        A key of `RESPONSE_UNITS`.
+    unit, to
+        Keys of `RESPONSE_UNITS`; AUC and AAC become nothing else.
 
     Raises
     ------
     DataError
-        If a concentration is zero or negative, or a value cannot be of this unit.
+        If a concentration is zero or negative, a value cannot be of this unit, or an area is to become a concentration
+        or the other way round.
+    UnknownNameError
+        If there is no such unit.
     """
-    if unit not in RESPONSE_UNITS:
-        hint = did_you_mean(unit, RESPONSE_UNITS)
-        raise UnknownNameError(f"there is no response unit {unit!r}.{hint} Units: {', '.join(RESPONSE_UNITS)}.")
+    for name in (unit, to):
+        if name not in RESPONSE_UNITS:
+            hint = did_you_mean(name, RESPONSE_UNITS)
+            raise UnknownNameError(f"there is no response unit {name!r}.{hint} Units: {', '.join(RESPONSE_UNITS)}.")
+    if to not in CONCENTRATION_UNITS and to != unit:
+        raise DataError(f"{RESPONSE_UNITS[unit]} cannot become {RESPONSE_UNITS[to]}.")
     finite = values[np.isfinite(values)]
     if reason := _contradiction(finite, unit):
         raise DataError(f"the values cannot be {RESPONSE_UNITS[unit]}: {reason}.")
-    if unit in ("uM", "nM", "M"):
-        return np.asarray(np.log(values * {"uM": 1.0, "nM": 1e-3, "M": 1e6}[unit]))
-    if unit in ("log10_uM", "log10_M", "log2_uM"):
-        return np.asarray(values * np.log(2 if unit == "log2_uM" else 10) + (np.log(1e6) if unit == "log10_M" else 0.0))
-    return np.asarray((6 - values) * np.log(10)) if unit == "pIC50" else values
+    if unit not in CONCENTRATION_UNITS:
+        if to not in ("ln_uM", unit):  # ln µM is the default, not a wish
+            raise DataError(f"{RESPONSE_UNITS[unit]} cannot become {RESPONSE_UNITS[to]}.")
+        return values
+    return _from_ln(_to_ln(values, unit), to)
+
+
+def _to_ln(values: npt.NDArray[np.float64], unit: str) -> npt.NDArray[np.float64]:
+    """Return a concentration as ln µM."""
+    if unit in _LINEAR:
+        return np.asarray(np.log(values * _LINEAR[unit]))
+    if unit == "pIC50":
+        return np.asarray((6 - values) * np.log(10))
+    base, micromolar = _LOGARITHMS[unit]
+    return np.asarray(values * np.log(base) + np.log(micromolar))
+
+
+def _from_ln(values: npt.NDArray[np.float64], unit: str) -> npt.NDArray[np.float64]:
+    """Return ln µM in another unit of concentration."""
+    if unit == "ln_uM":
+        return values
+    if unit in _LINEAR:
+        return np.asarray(np.exp(values) / _LINEAR[unit])
+    if unit == "pIC50":
+        return np.asarray(6 - values / np.log(10))
+    base, micromolar = _LOGARITHMS[unit]
+    return np.asarray((values - np.log(micromolar)) / np.log(base))
 
 
 def _unit_of_name(column: str) -> str | None:
@@ -261,7 +330,9 @@ def _unit_of_name(column: str) -> str | None:
     logs = {"ln": "ln_uM", "log10": "log10_uM", "log2": "log2_uM", "loge": "ln_uM", "natural": "ln_uM"}
     for word, unit in logs.items():
         if (word in words or plain.startswith(f"{word}ic50")) and "ic50" in plain:
-            return ("log10_M" if unit == "log10_uM" and words[-1] == "m" else unit) if "nm" not in words else None
+            if "nm" in words:
+                return {"ln_uM": "ln_nM", "log10_uM": "log10_nM"}.get(unit)
+            return "log10_M" if unit == "log10_uM" and words[-1] == "m" else unit
     unit = words[-1] if words else ""
     return {"um": "uM", "nm": "nM", "m": "M"}.get(unit) if "c50" in plain and "log" not in plain else None
 
@@ -270,8 +341,12 @@ def _contradiction(finite: npt.NDArray[np.float64], unit: str) -> str | None:
     """Return why values cannot be of this unit, or None."""
     if unit in ("uM", "nM", "M") and (n := int((finite <= 0).sum())):
         return f"{n} concentrations are zero or negative"
-    if unit in ("ln_uM", "log10_uM", "log2_uM") and finite.size and float(np.abs(finite).max()) > 2 * _LARGEST_LN_UM:
-        return f"the largest is {np.abs(finite).max():.4g}, which no logarithm of µM reaches"
+    if (
+        unit in ("ln_uM", "log10_uM", "log2_uM", "ln_nM", "log10_nM")
+        and finite.size
+        and float(np.abs(finite).max()) > 2 * _LARGEST_LN_UM
+    ):
+        return f"the largest is {np.abs(finite).max():.4g}, which no logarithm of {unit[-2:].replace('u', 'µ')} reaches"
     if unit in ("auc", "aac") and finite.size and (finite.min() < -0.5 or finite.max() > 1.5):
         return f"they run from {finite.min():.4g} to {finite.max():.4g}, not from 0 to 1 (an area of its own scale?)"
     if unit == "pIC50" and finite.size and not (-2 < np.median(finite) < 14):
@@ -288,23 +363,6 @@ def _hint(finite: npt.NDArray[np.float64]) -> str:
     if top > 0.05:
         return f", {top:.0%} of them at the top, perhaps the highest dose in µM or nM"
     return ", all positive: µM or nM"
-
-
-def _zscore_misfit(values: npt.NDArray[np.float64], axis: int) -> float:
-    """Return how far means are from 0 and standard deviations from 1, in the median row or column."""
-    with np.errstate(invalid="ignore"):
-        counts = np.maximum((~np.isnan(values)).sum(axis=axis), 1)
-        means = np.nansum(values, axis=axis) / counts
-        spread = np.sqrt(np.nansum((values - np.expand_dims(means, axis)) ** 2, axis=axis) / counts)
-    constant = spread == 0
-    if constant.all():
-        return np.inf
-    return float(np.quantile(np.maximum(np.abs(means), np.abs(spread - 1))[~constant], 0.9))
-
-
-def _integers(values: npt.NDArray[np.float64]) -> bool:
-    finite = values[np.isfinite(values)]
-    return all(bool(np.all(np.mod(part, 1) == 0)) for part in (finite[:1000], finite))
 
 
 def _short(number: float) -> str:

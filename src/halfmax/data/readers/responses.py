@@ -14,10 +14,8 @@ from halfmax.data.dataset import MEASURES, Measure
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.readers.columns import DRUG, SAMPLE, VALUE, ids, pick
 from halfmax.data.tables import Table, plain_name, read_table
-from halfmax.data.units import RESPONSE_UNITS, UnitGuess, convert_response, detect_response_unit
+from halfmax.data.units import CONCENTRATION_UNITS, RESPONSE_UNITS, UnitGuess, convert_response, detect_response_unit
 from halfmax.errors import DataError, UnknownNameError, did_you_mean, examples
-
-_CONCENTRATIONS = ("ln_uM", "log10_uM", "log2_uM", "log10_M", "pIC50", "uM", "nM", "M")
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ def _list_units() -> str:
 def _measure(measure: str | Measure | None, guess: UnitGuess, column: str) -> Measure:
     if isinstance(measure, Measure):
         return measure
-    natural = "ln_ic50" if guess.unit in _CONCENTRATIONS else guess.unit
+    natural = "ln_ic50" if guess.unit in CONCENTRATION_UNITS else guess.unit
     name = measure or natural
     if name not in MEASURES:
         hint = did_you_mean(name, MEASURES)

@@ -1,0 +1,1 @@
+"""Harmonisation: a sample or a cohort put on the scale of the training samples."""
