@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 PROTOCOLS = ("LPO", "LCO", "LDO")
 COMMANDS = (
     *("anchors.py", "compare_drevalpy.py", "own_worker.py", "peer_worker.py", "scoring_speed.py"),
-    *("first_run.py", "inner.py"),
+    *("first_run.py", "inner.py", "reading_speed_depmap.py"),
 )
 
 

@@ -223,6 +223,26 @@ def test_models_have_their_ids_and_usual_names(tmp_path: Path) -> None:
         read_any(put(tmp_path, "Model.csv", MODEL.replace("ACH-000002", "ACH-000001")))
 
 
+def test_older_releases_are_read_too(tmp_path: Path) -> None:
+    info = "DepMap_ID,cell_line_name,stripped_cell_line_name,CCLE_Name,COSMICID,lineage\n"
+    info += "ACH-000009,A 1,A1,A1_LUNG,1,lung\n"
+    samples = read_any(put(tmp_path, "sample_info.csv", info)).part("samples")
+    assert samples.loc["ACH-000009", ["name", "ccle_name", "cosmic", "tissue"]].tolist() == [
+        "A 1",
+        "A1_LUNG",
+        "1",
+        "lung",
+    ]
+    old = (
+        "Hugo_Symbol,Entrez_Gene_Id,Variant_Classification,Protein_Change,isDeleterious,isCOSMIChotspot,DepMap_ID\n"
+        "KRAS,3845,Missense_Mutation,p.G12D,False,True,ACH-000009\n"
+    )
+    reading = read_any(put(tmp_path, "CCLE_mutations.csv", old))
+    assert reading.part("mutation_hotspot").loc["ACH-000009", "KRAS"] == 1
+    assert reading.part("mutation_damaging").loc["ACH-000009", "KRAS"] == 0
+    assert reading.part("variants").loc[0, "consequence"] == "Missense_Mutation"
+
+
 def test_mutations_are_matrices_and_variants(tmp_path: Path) -> None:
     reading = read_any(put(tmp_path, "OmicsSomaticMutations.csv", MUTATIONS))
     listed, hit, hot = (reading.part(role) for role in ("mutation", "mutation_damaging", "mutation_hotspot"))

@@ -30,7 +30,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "gene": ("HugoSymbol", "Hugo_Symbol", "HgncSymbol", "gene"),
     "entrez": ("EntrezGeneID", "Entrez_Gene_Id"),
     "damaging": ("LikelyLoF", "isDeleterious", "CCLEDeleterious"),
-    "hotspot": ("Hotspot", "HessDriver", "isCOSMIChotspot"),
+    "hotspot": ("Hotspot", "isCOSMIChotspot"),
     "default": ("IsDefaultEntryForModel", "is_default_entry", "IsDefaultEntryForMC"),
     "consequence": ("MolecularConsequence", "VariantInfo", "Variant_Classification"),
     "protein_change": ("ProteinChange", "Protein_Change"),
@@ -220,9 +220,7 @@ def _tell(counts: Mapping[str, int], found: Mapping[str, str], findings: Finding
 
 
 def _recognise(seen: Glimpse) -> float:
-    if seen.has("HugoSymbol") and (seen.has("ModelID") or seen.has("DepMap_ID")):
-        return 0.95
-    return 0.9 if seen.has("Hugo_Symbol", "DepMap_ID") else 0.0
+    return 0.95 if seen.has("HugoSymbol") and (seen.has("ModelID") or seen.has("DepMap_ID")) else 0.0
 
 
 MUTATIONS = FileKind(
