@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from halfmax.errors import DataError, examples
 MAX_BYTES = 1 << 30
 MAX_CELLS = 150_000_000
 _CHUNK = 1 << 20
+_SIGNS = re.compile(r"[\W_]+")
 _OTHER_KINDS: tuple[tuple[bytes, str], ...] = (
     (b"\x89HDF", "an HDF5 file (h5ad, loom); write its matrix out as CSV, TSV or Parquet"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls); save it as .xlsx or CSV"),
@@ -105,7 +107,7 @@ class Table:
 
 def plain_name(name: str) -> str:
     """Return a column name in small letters and digits only: ``Cell Line Name`` is ``celllinename``."""
-    return "".join(c for c in name.lower().replace("µ", "u").replace("μ", "u") if c.isalnum())
+    return _SIGNS.sub("", name.lower().replace("µ", "u").replace("μ", "u"))
 
 
 def read_table(

@@ -91,7 +91,27 @@ class FileKind:
     options: tuple[str, ...] = field(default=())
 
 
-KINDS: Registry[FileKind] = Registry("reader", {})
+_HERE = "halfmax.data.readers"
+KINDS: Registry[FileKind] = Registry(
+    "reader",
+    {
+        "depmap-expression": f"{_HERE}.depmap_matrix:EXPRESSION",
+        "depmap-copy-number": f"{_HERE}.depmap_matrix:COPY_NUMBER",
+        "depmap-mutation-matrix": f"{_HERE}.depmap_matrix:MUTATION_MATRIX",
+        "depmap-model": f"{_HERE}.depmap_model:MODEL",
+        "depmap-mutations": f"{_HERE}.depmap_mutations:MUTATIONS",
+        "ccle-annotations": f"{_HERE}.depmap_model:ANNOTATIONS",
+        "ccle-expression": f"{_HERE}.ccle_kinds:EXPRESSION",
+        "ccle-rppa": f"{_HERE}.ccle_kinds:RPPA",
+        "ccle-metabolomics": f"{_HERE}.ccle_kinds:METABOLOMICS",
+        "ccle-methylation": f"{_HERE}.ccle_kinds:METHYLATION",
+        "ccle-proteomics": f"{_HERE}.ccle_kinds:PROTEOMICS",
+        "ccle-drug": f"{_HERE}.ccle_drug:DRUG",
+        "prism-secondary": f"{_HERE}.prism:PRISM",
+        "ctrp": f"{_HERE}.ctrp:CTRP",
+        "procan-proteomics": f"{_HERE}.ccle_kinds:PROCAN",
+    },
+)
 
 
 def recognise(path: Path | str) -> list[tuple[float, FileKind]]:
