@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,10 +15,10 @@ import pandas as pd
 from halfmax.data.dataset import MODALITIES
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.identifiers import HOW, GeneMap, map_genes
-from halfmax.data.numbers import Numbers
+from halfmax.data.readers.checks import check_samples, check_values, expression_unit, refuse_text
 from halfmax.data.readers.features import by_feature, known_columns
 from halfmax.data.tables import MAX_BYTES, Table, plain_name, read_table
-from halfmax.data.units import UnitGuess, check_expression_unit, detect_expression_unit, to_log
+from halfmax.data.units import UnitGuess, check_expression_unit, to_log
 from halfmax.errors import DataError, UnknownNameError, did_you_mean, examples
 
 Orientation = Literal["samples_by_features", "features_by_samples"]
@@ -35,7 +34,7 @@ _ANNOTATIONS = frozenset(
         "transcript_id", "transcript_id(s)", "band", "width",
     )
 )  # fmt: skip
-_FEW_KNOWN, _MANY_EXAMPLES = 0.3, 10
+_FEW_KNOWN = 0.3
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,10 @@ def read_omics(
         genes = modality in GENE_MODALITIES
         lies, names_at = _orientation(table, orientation, sample_ids, findings, genes=genes)
         samples, features, values = _values(table, lies, names_at, findings, booleans=modality == "mutation")
-        _check_samples(samples, table)
-        _check_values(values, samples, features, findings)
+        check_samples(samples)
+        check_values(values, samples, features, findings)
         frame, gene_map = by_feature(samples, features, values, findings, genes=genes)
-        guess = _unit(frame, unit, findings) if modality == "expression" else None
+        guess = expression_unit(frame, unit, findings) if modality == "expression" else None
         _check_modality(frame, modality, guess, findings)
     except DataError as error:
         raise DataError(f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)) from None
@@ -222,7 +221,7 @@ def _values(
     keep = np.flatnonzero(~is_text)
     if not len(keep):
         raise DataError(f"none of its {len(columns)} columns {examples(table.columns)} holds numbers.")
-    _refuse_text(table, [columns[i] for i in keep], numbers, keep)
+    refuse_text(table, [columns[i] for i in keep], numbers, keep)
     labels = [_label(table, columns[i], lies) for i in keep]
     values = numbers.values[:, keep]
     if lies == "samples_by_features":
@@ -238,60 +237,6 @@ def _label(table: Table, column: int, lies: Orientation) -> str:
     stem = table.path.name.split(".")[0]
     one_sample = lies == "features_by_samples" and table.columns[column] in ("", "tpm_unstranded")
     return stem if one_sample else table.columns[column]
-
-
-def _refuse_text(table: Table, columns: Sequence[int], numbers: Numbers, keep: npt.NDArray[np.int64]) -> None:
-    n_bad = numbers.n_bad[keep]
-    if not n_bad.any():
-        return
-    place = {int(k): column for k, column in zip(keep, columns, strict=True)}
-    shown = [
-        f"row {table.row_of(row)}, column {table.columns[place[at]]}: {text!r}"
-        for row, at, text in numbers.bad
-        if at in place
-    ]
-    commas = any("," in text for _, at, text in numbers.bad if at in place)
-    hint = " Are the commas decimal commas or separators of thousands? Write 1234.5." if commas else ""
-    raise DataError(
-        f"{int(n_bad.sum())} cells in {int((n_bad > 0).sum())} columns are no numbers: {'; '.join(shown[:3])}.{hint}"
-    )
-
-
-def _check_samples(samples: list[str], table: Table) -> None:
-    if empty := sum(not s for s in samples):
-        raise DataError(f"{empty} samples have no name; give each sample an id.")
-    twice = [f"{s} ({n} times)" for s, n in Counter(samples).items() if n > 1]
-    if twice:
-        raise DataError(f"{len(twice)} sample ids occur more than once: {examples(twice)}; make them unique.")
-
-
-def _check_values(values: npt.NDArray[np.float32], samples: list[str], features: list[str], findings: Findings) -> None:
-    infinite = np.argwhere(np.isinf(values))
-    if len(infinite):
-        shown = [f"{samples[row]} × {features[column]}" for row, column in infinite[:4]]
-        raise DataError(f"{len(infinite)} values are infinite or too large: {examples(shown)}; correct or empty them.")
-    missing = np.isnan(values)
-    if missing.all():
-        raise DataError("it holds no value at all: every cell is empty.")
-    if n := int(missing.sum()):
-        rows = [samples[i] for i in np.flatnonzero(missing.any(axis=1))[:_MANY_EXAMPLES]]
-        message = f"{n} values ({n / missing.size:.2%}) are missing; they stay missing here, to be imputed later."
-        findings.warn("missing-values", message, rows, n)
-        if empty := [samples[i] for i in np.flatnonzero(missing.all(axis=1))]:
-            findings.warn("empty-samples", f"{len(empty)} samples have no value at all.", empty)
-
-
-def _unit(frame: pd.DataFrame, stated: str | None, findings: Findings) -> UnitGuess:
-    guess = detect_expression_unit(known_columns(frame))
-    if stated is None:
-        level = findings.info if guess.is_known else findings.warn
-        level("unit", f"unit: {guess.unit}; {guess.evidence}.")
-        return guess
-    if guess.is_known and guess.unit != stated:
-        findings.warn(
-            "unit-doubt", f"unit stated as {stated}, but the values look like {guess.unit}: {guess.evidence}."
-        )
-    return UnitGuess(stated, "stated")
 
 
 def _check_modality(frame: pd.DataFrame, modality: str, unit: UnitGuess | None, findings: Findings) -> None:
