@@ -91,7 +91,15 @@ class FileKind:
     options: tuple[str, ...] = field(default=())
 
 
-KINDS: Registry[FileKind] = Registry("reader", {})
+_HERE = "halfmax.data.readers"
+KINDS: Registry[FileKind] = Registry(
+    "reader",
+    {
+        "depmap-expression": f"{_HERE}.depmap_matrix:EXPRESSION",
+        "depmap-copy-number": f"{_HERE}.depmap_matrix:COPY_NUMBER",
+        "depmap-mutation-matrix": f"{_HERE}.depmap_matrix:MUTATION_MATRIX",
+    },
+)
 
 
 def recognise(path: Path | str) -> list[tuple[float, FileKind]]:
