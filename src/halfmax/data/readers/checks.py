@@ -63,16 +63,16 @@ def check_values(
     """Raise DataError if values, shape ``(n_samples, n_features)``, are infinite or all missing; tell which are."""
     infinite = np.argwhere(np.isinf(values))
     if len(infinite):
-        shown = [f"{samples[row]} × {features[column]}" for row, column in infinite[:4]]
+        shown = [f"{samples[int(row)]} × {features[int(column)]}" for row, column in infinite[:4]]
         raise DataError(f"{len(infinite)} values are infinite or too large: {examples(shown)}; correct or empty them.")
     missing = np.isnan(values)
     if missing.all():
         raise DataError("it holds no value at all: every cell is empty.")
     if n := int(missing.sum()):
-        rows = [samples[i] for i in np.flatnonzero(missing.any(axis=1))[:_MANY]]
+        rows = [samples[int(i)] for i in np.flatnonzero(missing.any(axis=1))[:_MANY]]
         message = f"{n} values ({n / missing.size:.2%}) are missing; they stay missing here, to be imputed later."
         findings.warn("missing-values", message, rows, n)
-        if empty := [samples[i] for i in np.flatnonzero(missing.all(axis=1))]:
+        if empty := [samples[int(i)] for i in np.flatnonzero(missing.all(axis=1))]:
             findings.warn("empty-samples", f"{len(empty)} samples have no value at all.", empty)
 
 

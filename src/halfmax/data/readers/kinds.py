@@ -98,6 +98,15 @@ KINDS: Registry[FileKind] = Registry(
         "depmap-expression": f"{_HERE}.depmap_matrix:EXPRESSION",
         "depmap-copy-number": f"{_HERE}.depmap_matrix:COPY_NUMBER",
         "depmap-mutation-matrix": f"{_HERE}.depmap_matrix:MUTATION_MATRIX",
+        "depmap-model": f"{_HERE}.depmap_model:MODEL",
+        "depmap-mutations": f"{_HERE}.depmap_mutations:MUTATIONS",
+        "ccle-annotations": f"{_HERE}.depmap_model:ANNOTATIONS",
+        "ccle-expression": f"{_HERE}.ccle_kinds:EXPRESSION",
+        "ccle-rppa": f"{_HERE}.ccle_kinds:RPPA",
+        "ccle-metabolomics": f"{_HERE}.ccle_kinds:METABOLOMICS",
+        "ccle-methylation": f"{_HERE}.ccle_kinds:METHYLATION",
+        "ccle-proteomics": f"{_HERE}.ccle_kinds:PROTEOMICS",
+        "procan-proteomics": f"{_HERE}.ccle_kinds:PROCAN",
     },
 )
 

@@ -6,7 +6,7 @@ import csv
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -175,14 +175,14 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
     DataError
         If it cannot be opened.
     """
-    try:
-        with path.open("rb") as file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
             packed = file.read(2) == b"\x1f\x8b"
-        opened = cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: it cannot be opened ({error}).") from None
-    with opened as stream:
-        yield stream
+            file.seek(0)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: it cannot be opened ({error}).") from None
+        yield cast("IO[bytes]", stack.enter_context(gzip.open(file))) if packed else file
 
 
 def header_of(line: bytes) -> tuple[str, list[str]] | None:
