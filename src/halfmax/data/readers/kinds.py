@@ -106,6 +106,9 @@ KINDS: Registry[FileKind] = Registry(
         "ccle-metabolomics": f"{_HERE}.ccle_kinds:METABOLOMICS",
         "ccle-methylation": f"{_HERE}.ccle_kinds:METHYLATION",
         "ccle-proteomics": f"{_HERE}.ccle_kinds:PROTEOMICS",
+        "ccle-drug": f"{_HERE}.ccle_drug:DRUG",
+        "prism-secondary": f"{_HERE}.prism:PRISM",
+        "ctrp": f"{_HERE}.ctrp:CTRP",
         "procan-proteomics": f"{_HERE}.ccle_kinds:PROCAN",
     },
 )
