@@ -11,13 +11,17 @@ import pandas as pd
 from tests.data.small_tables import SYMBOLS, matrix
 
 ACHS = [f"ACH-{i:06d}" for i in range(1, 7)]
-CCLE = ["A549_LUNG", "MCF7_BREAST", "HL60_HAEMATOPOIETIC_AND_LYMPHOID_TISSUE", "A375_SKIN", "HT29_LARGE_INTESTINE", "U2OS_BONE"]  # fmt: skip  # noqa: E501
+CCLE = [
+    *("A549_LUNG", "MCF7_BREAST", "HL60_HAEMATOPOIETIC_AND_LYMPHOID_TISSUE"),
+    *("A375_SKIN", "HT29_LARGE_INTESTINE", "U2OS_BONE"),
+]
 GENES = [f"{symbol} ({i + 1000000})" for i, symbol in enumerate(SYMBOLS)]
 
 MODEL = (
     "ModelID,PatientID,CellLineName,StrippedCellLineName,OncotreeLineage,OncotreeCode,RRID,CCLEName,SangerModelID,"
     "COSMICID,PublicComments\n"
-    'ACH-000001,PT-1,NIH:OVCAR-3,NIHOVCAR3,Ovary/Fallopian Tube,HGSOC,CVCL_0465,NIHOVCAR3_OVARY,SIDM00105,905933.0,"a, b"\n'
+    "ACH-000001,PT-1,NIH:OVCAR-3,NIHOVCAR3,Ovary/Fallopian Tube,HGSOC,CVCL_0465,NIHOVCAR3_OVARY,SIDM00105,905933.0,"
+    '"a, b"\n'
     "ACH-000002,PT-2,HL-60,HL60,Myeloid,AML,CVCL_0002,HL60_HAEMATOPOIETIC_AND_LYMPHOID_TISSUE,SIDM00829,905938.0,\n"
     "ACH-000003,PT-3,A-1,A1,,NA,,,,,\n"
 )
@@ -46,7 +50,8 @@ PRISM = (
     "BRD-K00000002-001-01-1,,HT29_LARGE_INTESTINE,HTS002,1,0.1,-1,0.9,0.8,4,0,drug-b,m,,,,CCN,Launched,TRUE,x\n"
 )
 CTRP = {
-    "v20.data.curves_post_qc.txt": "experiment_id\tarea_under_curve\tapparent_ec50_umol\tpred_pv_high_conc\tmaster_cpd_id\n"
+    "v20.data.curves_post_qc.txt": "experiment_id\tarea_under_curve\tapparent_ec50_umol\tpred_pv_high_conc\t"
+    "master_cpd_id\n"
     "1\t14.5\t2.0\t0.8\t10\n2\t12.5\t4.0\t0.7\t10\n3\t6.0\t0.1\t0.1\t11\n3\t9.0\t0.1\t0.1\t12\n9\t1.0\t0.1\t0.1\t11\n"
     "3\t2.0\t0.1\t0.1\t99\n",
     "v20.meta.per_experiment.txt": "experiment_id\trun_id\tmaster_ccl_id\n1\t7\t100\n1\t8\t100\n2\t7\t100\n3\t7\t101\n",
@@ -91,14 +96,19 @@ def expression() -> pd.DataFrame:
 
 def gct() -> str:
     frame = matrix().T.round(4).set_axis(CCLE, axis=1)
-    rows = [f"ENSG{i:011d}.1\t{name}\t" + "\t".join(map(str, row)) for i, (name, row) in enumerate(zip(frame.index, frame.to_numpy(), strict=True))]  # noqa: E501
+    rows = [
+        f"ENSG{i:011d}.1\t{name}\t" + "\t".join(map(str, row))
+        for i, (name, row) in enumerate(zip(frame.index, frame.to_numpy(), strict=True))
+    ]
     return "\n".join(["#1.2", f"{len(frame)}\t{frame.shape[1]}", "Name\tDescription\t" + "\t".join(CCLE), *rows, ""])
 
 
 def copy_number(scale: str) -> pd.DataFrame:
     """Return relative copies of 20 models, most neutral, some with one copy lost or gained, or their logarithm."""
     rng = np.random.default_rng(3)
-    copies = rng.choice([0.5, 1.0, 1.5], p=[0.15, 0.7, 0.15], size=(20, len(GENES))) + rng.normal(0, 0.01, (20, len(GENES)))
+    copies = rng.choice([0.5, 1.0, 1.5], p=[0.15, 0.7, 0.15], size=(20, len(GENES))) + rng.normal(
+        0, 0.01, (20, len(GENES))
+    )
     values = copies if scale == "relative" else np.log2(copies + 1)
     return pd.DataFrame(values.round(4), pd.Index([f"ACH-{i:06d}" for i in range(20)]), GENES)
 

@@ -18,8 +18,9 @@ from halfmax.data.readers.checks import check_samples, check_values, expression_
 from halfmax.data.readers.features import by_feature
 from halfmax.data.readers.glimpse import Glimpse
 from halfmax.data.readers.kinds import FileKind, Part, Reading
-from halfmax.data.readers.line_ids import ACH, Lines, is_id_column, lines_of
+from halfmax.data.readers.line_ids import ACH, Lines, is_id_column, lines_of, with_models
 from halfmax.data.readers.wide import read_wide
+from halfmax.data.tables import MAX_CELLS
 from halfmax.data.units import UnitGuess, check_expression_unit
 from halfmax.errors import DataError, UnknownNameError, did_you_mean, examples
 
@@ -43,7 +44,12 @@ _CLEAR, _ENOUGH = 1.5, 100
 
 
 def read_depmap_expression(
-    path: Path | str, *, unit: str | None = None, strict: bool = False, max_cells: int = 150_000_000
+    path: Path | str,
+    *,
+    unit: str | None = None,
+    models: Path | str | None = None,
+    strict: bool = False,
+    max_cells: int = MAX_CELLS,
 ) -> Reading:
     """Read an expression matrix of DepMap, such as ``OmicsExpressionProteinCodingGenesTPMLogp1.csv``.
 
@@ -53,6 +59,9 @@ def read_depmap_expression(
         CSV, gzip or Parquet, models × genes.
     unit
         A key of `EXPRESSION_UNITS`; found if not given (the releases hold log2(TPM + 1)).
+    models
+        A table with the column ModelID and the ids that the rows have, such as ``ModelCondition.csv`` or
+        ``OmicsProfiles.csv``, where the rows name no model.
     strict
         Raise DataError where something would be put right otherwise.
     max_cells
@@ -66,13 +75,18 @@ def read_depmap_expression(
     if unit is not None:
         check_expression_unit(unit)
     path, findings = Path(path), Findings(strict=strict)
-    lines, frame = _matrix(path, findings, max_cells=max_cells)
+    lines, frame = _matrix(path, findings, models, max_cells=max_cells)
     guess = expression_unit(frame, unit, findings)
     return _reading("depmap-expression", "expression", lines, frame, guess.unit, findings)
 
 
 def read_depmap_copy_number(
-    path: Path | str, *, scale: str | None = None, strict: bool = False, max_cells: int = 150_000_000
+    path: Path | str,
+    *,
+    scale: str | None = None,
+    models: Path | str | None = None,
+    strict: bool = False,
+    max_cells: int = MAX_CELLS,
 ) -> Reading:
     """Read gene-level copy number of DepMap, such as ``OmicsCNGene.csv`` or ``OmicsCNGeneWGS.csv``; left on its scale.
 
@@ -82,7 +96,7 @@ def read_depmap_copy_number(
         CSV, gzip or Parquet, models × genes.
     scale
         A key of `COPY_NUMBER_UNITS`; found from the values if not given.
-    strict, max_cells
+    models, strict, max_cells
         As in `read_depmap_expression`.
 
     Raises
@@ -94,7 +108,7 @@ def read_depmap_copy_number(
         hint = did_you_mean(scale, COPY_NUMBER_UNITS)
         raise UnknownNameError(f"there is no scale {scale!r}.{hint} Scales: {', '.join(COPY_NUMBER_UNITS)}.")
     path, findings = Path(path), Findings(strict=strict)
-    lines, frame = _matrix(path, findings, max_cells=max_cells)
+    lines, frame = _matrix(path, findings, models, max_cells=max_cells)
     guess = copy_number_scale(frame.to_numpy())
     if scale is not None:
         if guess.is_known and guess.unit != scale:
@@ -107,7 +121,7 @@ def read_depmap_copy_number(
     return _reading("depmap-copy-number", "copy_number", lines, frame, guess.unit, findings)
 
 
-def read_depmap_mutation_matrix(path: Path | str, *, strict: bool = False, max_cells: int = 150_000_000) -> Reading:
+def read_depmap_mutation_matrix(path: Path | str, *, strict: bool = False, max_cells: int = MAX_CELLS) -> Reading:
     """Read a matrix of damaging or hotspot mutations as 0 and 1.
 
     DepMap writes 2 where the allele frequencies of a gene's mutations add up to more than 0.95 (README of 24Q4): that
@@ -126,7 +140,7 @@ def read_depmap_mutation_matrix(path: Path | str, *, strict: bool = False, max_c
         If it is no such matrix, or holds other values than 0, 1, 2 and empty.
     """
     path, findings = Path(path), Findings(strict=strict)
-    lines, frame = _matrix(path, findings, max_cells=max_cells, booleans=True)
+    lines, frame = _matrix(path, findings, None, max_cells=max_cells, booleans=True)
     values = frame.to_numpy()
     wrong = ~np.isin(values, (0, 1, 2)) & ~np.isnan(values)
     if wrong.any():
@@ -171,11 +185,14 @@ def copy_number_scale(values: npt.NDArray[np.floating]) -> UnitGuess:
     return UnitGuess("unknown", told)
 
 
-def _matrix(path: Path, findings: Findings, *, max_cells: int, booleans: bool = False) -> tuple[Lines, pd.DataFrame]:
+def _matrix(
+    path: Path, findings: Findings, models: Path | str | None, *, max_cells: int, booleans: bool = False
+) -> tuple[Lines, pd.DataFrame]:
     """Return the rows of cell lines, and samples × genes under their current symbols."""
     wide = read_wide(path, is_id_column, findings, booleans=booleans, max_cells=max_cells)
     try:
-        lines = lines_of(wide.texts, findings)
+        texts = wide.texts if models is None else with_models(wide.texts, Path(models))
+        lines = lines_of(texts, findings)
         values = wide.values if len(lines.rows) == len(wide.values) else wide.values[lines.rows]
         ids, values = _one_row_a_model(lines, values, findings)
         check_samples(ids)
@@ -235,7 +252,7 @@ EXPRESSION = FileKind(
     lambda seen: _recognise("expression", seen),
     read_depmap_expression,
     LICENCE,
-    ("unit", "strict"),
+    ("unit", "models", "strict"),
 )
 COPY_NUMBER = FileKind(
     "depmap-copy-number",
@@ -244,7 +261,7 @@ COPY_NUMBER = FileKind(
     lambda seen: _recognise("copy_number", seen),
     read_depmap_copy_number,
     LICENCE,
-    ("scale", "strict"),
+    ("scale", "models", "strict"),
 )
 MUTATION_MATRIX = FileKind(
     "depmap-mutation-matrix",

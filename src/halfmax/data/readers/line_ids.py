@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from halfmax.data.findings import Findings
-from halfmax.data.tables import plain_name
+from halfmax.data.tables import plain_name, read_table
 from halfmax.errors import DataError, examples
 
 ACH = re.compile(r"ACH-\d{6}")
@@ -36,7 +37,8 @@ ID_COLUMNS: Mapping[str, str] = {
 }  # fmt: skip
 #: Columns that say whether a row speaks for its cell line, the surest first.
 DEFAULT_COLUMNS = ("isdefaultentryformodel", "isdefaultentry", "isdefaultentryformc")
-_ORDER = ("ach", "ccle_name", "sidm", "name", "model_condition", "profile", "sequencing")
+_PROFILES = ("model_condition", "profile", "sequencing")
+_ORDER = ("ach", "ccle_name", "sidm", "name", *_PROFILES)
 _YES, _NO = ("yes", "true", "1", "1.0", "t"), ("no", "false", "0", "0.0", "f", "")
 _EMPTY = ("", "NA", "N/A", "nan", "NaN", "None", "null")
 
@@ -106,13 +108,47 @@ def lines_of(texts: Mapping[str, npt.NDArray[np.object_]], findings: Findings) -
         has |= filled
     if not has.all():
         findings.mended("rows-without-id", f"{int((~has).sum())} rows name no cell line and are left out.")
-    if order[0] in ("model_condition", "profile", "sequencing"):
-        message = f"the rows name no cell line, only a {order[0].replace('_', ' ')}; these are the sample ids."
+    if order[0] in _PROFILES:
+        message = f"the rows name no cell line, only a {order[0].replace('_', ' ')}; these are the sample ids. "
+        message += "models= takes a table with their ModelID."
         findings.warn("profile-ids", message, list(ids[:3]))
     index = pd.Index(ids[has], name="sample_id", dtype=object)
     others = pd.DataFrame({k: c[has] for k, c in columns.items() if any(c)}, index=index, dtype=object)
     samples = others[~index.duplicated()].replace({"": None})
     return Lines(rows[has], list(ids[has]), order[0], samples)
+
+
+def with_models(texts: Mapping[str, npt.NDArray[np.object_]], path: Path) -> dict[str, npt.NDArray[np.object_]]:
+    """Return the columns of text with one of ACH ids, found in a table by the other ids.
+
+    Parameters
+    ----------
+    texts
+        Columns of text by name, one of them with ids of profiles, sequencings or model conditions.
+    path
+        A table with the column ModelID and one of those ids.
+
+    Raises
+    ------
+    DataError
+        If the table lacks these columns, or says two models of one id.
+    """
+    table = read_table(path)
+    model = table.find("ModelID")
+    for kind in _PROFILES:
+        mine = next((name for name in texts if ID_COLUMNS.get(plain_name(name)) == kind), None)
+        theirs = [i for i, name in enumerate(table.columns) if ID_COLUMNS.get(plain_name(name)) == kind]
+        if mine is not None and len(theirs) == 1 and len(model) == 1:
+            known = pd.Series(table.text(model[0]), index=table.text(theirs[0]), dtype=object)
+            known = known[~pd.DataFrame({"id": known.index, "model": known.to_numpy()}).duplicated().to_numpy()]
+            known = known[(known.index != "") & (known != "")]
+            if twice := sorted(set(known.index[known.index.duplicated()])):
+                raise DataError(f"{path}: {len(twice)} ids have several models: {examples(twice)}.")
+            return {"ModelID": known.reindex(texts[mine]).fillna("").to_numpy(dtype=object), **texts}
+    raise DataError(
+        f"{path} does not say the models of these rows: it needs the column ModelID and one of {examples(texts, 6)}; "
+        f"it has {examples(table.columns, 6)}."
+    )
 
 
 def _default_rows(texts: Mapping[str, npt.NDArray[np.object_]], findings: Findings) -> npt.NDArray[np.int64]:

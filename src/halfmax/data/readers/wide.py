@@ -6,7 +6,7 @@ import csv
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -22,7 +22,7 @@ from halfmax.data.readers.checks import refuse_text
 from halfmax.data.tables import MAX_CELLS, read_table
 from halfmax.errors import DataError, examples
 
-_LONGEST_HEADER = 1 << 26
+_LONGEST_HEADER, _MANY_NAMES = 1 << 26, 6
 _BLOCK = 1 << 27
 _SMALLEST_BLOCK = 1 << 20
 _NULLS = sorted({form for word in MISSING for form in (word, word.upper(), word.capitalize(), word.title(), "NaN")})
@@ -141,7 +141,7 @@ def _blocks(
 
 
 def _checked(path: Path, is_text: Callable[[str], bool], findings: Findings, *, booleans: bool) -> Wide:
-    table = read_table(path, strict=findings.strict)
+    table = read_table(path, strict=findings.strict, delimiter=_clear_delimiter(path))
     findings.extend(table.findings)
     try:
         text = [i for i, name in enumerate(table.columns) if i == 0 or is_text(name)]
@@ -164,6 +164,16 @@ def _checked(path: Path, is_text: Callable[[str], bool], findings: Findings, *, 
     texts = {table.columns[i]: table.text(i) for i in text}
     values = numbers.values[:, keep].astype(np.float32, copy=False)
     return Wide(texts, tuple(table.columns[columns[i]] for i in keep), np.ascontiguousarray(values))
+
+
+def _clear_delimiter(path: Path) -> str | None:
+    """Return what cuts the header into many names, so that one bad row does not hide it; None if not clear."""
+    with suppress(UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error), unpacked(path) as file:
+        line = file.readline(_LONGEST_HEADER)
+        found = None if line.startswith(_NO_TEXT) else header_of(line)
+        if found is not None and found[0] in "\t," and len(found[1]) >= _MANY_NAMES:
+            return found[0]
+    return None
 
 
 @contextmanager
