@@ -61,6 +61,8 @@ def check_values(
     values: npt.NDArray[np.float32], samples: Sequence[str], features: Sequence[str], findings: Findings
 ) -> None:
     """Raise DataError if values, shape ``(n_samples, n_features)``, are infinite or all missing; tell which are."""
+    if np.isfinite(values).all() and values.size:
+        return
     infinite = np.argwhere(np.isinf(values))
     if len(infinite):
         shown = [f"{samples[int(row)]} × {features[int(column)]}" for row, column in infinite[:4]]

@@ -233,7 +233,7 @@ def _recognise(modality: str, seen: Glimpse) -> float:
     """Return how sure a file is a DepMap matrix of this modality: the layout from its columns, the rest by its name."""
     if seen.form not in ("text", "parquet") or len(seen.columns) < 3:
         return 0.0
-    genes = [c for c in seen.columns if not is_id_column(c)][:2000]
+    genes = [c for c in seen.columns[:2000] if not is_id_column(c)]
     layout = sum(_GENE.fullmatch(c) is not None for c in genes) > len(genes) / 2
     first = [row[0] for row in seen.rows[1:4] if row]
     ach = bool(first) and all(ACH.fullmatch(cell) for cell in first)

@@ -67,6 +67,8 @@ class Lines:
 
 def is_id_column(name: str) -> bool:
     """Return whether a column of this name names a cell line or says whether a row is its default."""
+    if name.endswith(")"):  # a gene, SYMBOL (entrez), as most columns are
+        return False
     plain = plain_name(name)
     return plain in ID_COLUMNS or plain in DEFAULT_COLUMNS
 

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.csv
 
 from halfmax.data.findings import Findings
-from halfmax.data.numbers import MISSING
 from halfmax.data.readers.checks import refuse_text
 from halfmax.data.tables import MAX_CELLS, read_table
 from halfmax.errors import DataError, examples
@@ -25,7 +24,7 @@ from halfmax.errors import DataError, examples
 _LONGEST_HEADER, _MANY_NAMES = 1 << 26, 6
 _BLOCK = 1 << 27
 _SMALLEST_BLOCK = 1 << 20
-_NULLS = sorted({form for word in MISSING for form in (word, word.upper(), word.capitalize(), word.title(), "NaN")})
+_NULLS = ("", "NA")  # others, rare in these files, go the way of all tables; each costs time in every cell
 _NO_TEXT = (b"PAR1", b"PK\x03\x04", b"\xff\xfe", b"\xfe\xff", b"#")
 
 
@@ -107,7 +106,7 @@ def _direct(path: Path, is_text: Callable[[str], bool], max_cells: int) -> Wide 
                 ),
                 parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
                 convert_options=pyarrow.csv.ConvertOptions(
-                    column_types=types, null_values=_NULLS, strings_can_be_null=False
+                    column_types=types, null_values=list(_NULLS), strings_can_be_null=False
                 ),
             )
             texts, blocks = _blocks(reader, [keys[i] for i in text], path, len(cells), max_cells)
