@@ -17,10 +17,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from halfmax.data.containers import read_parquet, read_workbook
+from halfmax.data.containers import read_parquet
 from halfmax.data.delimited import parse_delimited
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.numbers import Numbers, decimal_commas, parse_numbers
+from halfmax.data.workbook import read_workbook
 from halfmax.errors import DataError, examples
 
 MAX_BYTES = 1 << 30
