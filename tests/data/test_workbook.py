@@ -140,10 +140,11 @@ FAR = b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>'
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (b"</sheetData>", FAR, "more than 20,000,000 cells|beyond the 2 columns"),
-        (b"</sheetData>", FAR.replace(b'r="XFD', b"r = 'xfd").replace(b'8576">', b"8576'>", 1), "damaged|beyond|more"),
-        (b"</sheetData>", b'<row r="99999999"><c><v>1</v></c></row></sheetData>', "1,048,576 rows"),
+        (b"</sheetData>", FAR, "empty rows"),
+        (b"</sheetData>", FAR.replace(b'r="XFD1048576"', b"r = 'xfd1048576'"), "empty rows"),
+        (b"</sheetData>", b'<row r="99999999"><c><v>1</v></c></row></sheetData>', "empty rows"),
         (b"</sheetData>", b'<row r="9"><c r="ZZZZZ9"><v>1</v></c></row></sheetData>', "damaged"),
+        (b"</sheetData>", b'<row r="700000">' + b"<c><v>1</v></c>" * 50_000 + b"</row></sheetData>", "empty rows"),
         (b"</sheetData>", b"</sheetDat", "damaged"),
     ],
 )
@@ -206,7 +207,8 @@ def test_both_readers_give_the_same(rows: list[list[object]]) -> None:
         patch.setitem(sys.modules, "python_calamine", None)
         exact = read(content)
     assert fast.data.schema == exact.data.schema
-    assert fast.data.to_pydict() == exact.data.to_pydict()
+    stripped = [[[c.strip() for c in column] for column in texts(found)] for found in (fast, exact)]  # as tables do
+    assert stripped[0] == stripped[1]
 
 
 def test_mutated_sheets_give_a_table_or_an_error_of_our_own() -> None:

@@ -20,7 +20,7 @@ from halfmax.errors import DataError, examples
 
 #: Larger tables belong into CSV or Parquet.
 MAX_WORKBOOK_CELLS = 20_000_000
-_MOST_ROWS = 1 << 20
+_MOST_ROWS, _MOST_EMPTY_ROWS = 1 << 20, 100_000
 _ROWS_AT_ONCE = 8192
 _WHOLE_BELOW = 1e15
 #: References to cells and rows, as calamine takes them: any case, either quote.
@@ -30,6 +30,8 @@ _ERROR = re.compile(rb"\bt\s*=\s*[\"']e[\"']")
 #: What no attribute of a plain sheet holds: two letters and a digit, 750,000 or more, the mark of an error.
 _UNUSUAL = re.compile(rb"=\s*[\"'](?:[A-Za-z]{2,}\d|[A-Za-z]?0*(?:7[5-9]\d{4}|[89]\d{5}|\d{7})|e[\"'])")
 _PLAIN_CELLS = 26 * 750_000
+#: A cell that does not begin by saying where it stands: then its place is not known without reading the others.
+_PLACELESS = (re.compile(rb"<c(?: (?!r=\")|[^ A-Za-z])"), re.compile(rb":c[\s/>]"))
 
 Cell = object
 
@@ -152,7 +154,9 @@ def _plain_copy(archive: zipfile.ZipFile, most: int) -> io.BytesIO:
 
 
 def _check_extent(part: bytes, most: int) -> None:
-    """Raise _OtherReaderError for a sheet with errors in cells, or with cells too far apart."""
+    """Raise _OtherReaderError for a sheet with errors in cells, or with cells that may be far apart."""
+    if any(pattern.search(part) for pattern in _PLACELESS):
+        raise _OtherReaderError
     if most >= _PLAIN_CELLS and not _UNUSUAL.search(part):
         return
     letters = {found.upper() for found in set(_WIDE.findall(part))}
@@ -178,8 +182,11 @@ def _columns(rows: Iterator[Sequence[Cell]], max_bytes: int, most: int) -> Colum
     while names and not names[-1]:
         names.pop()
     builders = [_Builder() for _ in names]
-    n_rows, n_filled, size = 0, 0, 0
+    n_rows, n_filled, n_empty, size = 0, 0, 0, 0
     while chunk := list(islice(rows, _ROWS_AT_ONCE)):
+        n_empty = 0 if any(chunk) else n_empty + len(chunk)
+        if n_empty > _MOST_EMPTY_ROWS:
+            raise DataError(f"it has more than {_MOST_EMPTY_ROWS:,} empty rows before row {first + 2 + n_rows:,}.")
         for number, row in enumerate(chunk, first + 2 + n_rows):
             if len(row) > len(names) and any(map(_has_text, row[len(names) :])):
                 raise DataError(f"row {number} has values beyond the {len(names)} columns that have a name.")
