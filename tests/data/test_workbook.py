@@ -98,6 +98,17 @@ def test_a_table_may_begin_below_and_to_the_right() -> None:
 
 
 @pytest.mark.usefixtures("engine")
+def test_a_sheet_may_have_no_header() -> None:
+    content = saved([[], ["Labels:"], ["ACC", "Adrenocortical carcinoma"], [1, None]])
+    with pytest.raises(DataError, match="row 3 has values beyond the 1 columns"):
+        read(content)
+    found = read_workbook(content, None, MAX_BYTES, MAX_CELLS, header=False)
+    assert found.columns == ("", "")
+    assert found.first_row == 2
+    assert texts(found) == [["Labels:", "ACC", "1"], ["", "Adrenocortical carcinoma", ""]]
+
+
+@pytest.mark.usefixtures("engine")
 def test_sheets_are_chosen_by_name() -> None:
     content = saved([["a"], [1]], second=[["b"], ["x"]], third=[["c"]])
     assert read(content, "second").columns == ("b",)

@@ -147,7 +147,7 @@ def read_table(
         if content.startswith(b"PAR1"):
             found = read_parquet(content, max_bytes, max_cells)
         elif content.startswith(b"PK\x03\x04"):
-            found = read_workbook(content, sheet, max_bytes, max_cells)
+            found = read_workbook(content, sheet, max_bytes, max_cells, header=header is not False)
         else:
             for magic, kind in _OTHER_KINDS:
                 if content.startswith(magic):

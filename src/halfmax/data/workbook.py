@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from importlib import import_module
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ class _OtherReaderError(Exception):
     """A workbook that the fast reader cannot be trusted with."""
 
 
-def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: int) -> Columns:
+def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: int, *, header: bool = True) -> Columns:
     """Return the columns of one sheet of an ``.xlsx`` workbook.
 
     A column of numbers alone is int64 or float64, any other one text. calamine reads it where it is installed, and
@@ -54,6 +54,8 @@ def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: 
         Name of the sheet; the first one if None.
     max_bytes, max_cells
         Most text, unpacked, and most cells that are read.
+    header
+        Whether the first row that is not blank holds the names; otherwise the columns have none.
 
     Raises
     ------
@@ -65,13 +67,13 @@ def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: 
         raise DataError(f"it is a zip archive (of {examples(archive.namelist())}); unpack it, and give one table.")
     most = min(max_cells, MAX_WORKBOOK_CELLS)
     try:
-        return _columns(_calamine_rows(archive, sheet, most), max_bytes, most)
+        return _columns(_calamine_rows(archive, sheet, most), max_bytes, most, header=header)
     except _OtherReaderError:
         pass
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions, which are not read
-            return _columns(_openpyxl_rows(content, sheet), max_bytes, most)
+            return _columns(_openpyxl_rows(content, sheet), max_bytes, most, header=header)
     except DataError:
         raise
     except Exception as error:  # openpyxl raises many kinds on a damaged workbook
@@ -175,11 +177,15 @@ def _column_number(letters: bytes) -> int:
     return number
 
 
-def _columns(rows: Iterator[Sequence[Cell]], max_bytes: int, most: int) -> Columns:
-    """Return named columns, from the first row that is not blank."""
-    first, header = next(((i, row) for i, row in enumerate(rows) if any(map(_has_text, row))), (0, []))
-    names = [" ".join(_cell_text(cell).split()) for cell in header]
-    while names and not names[-1]:
+def _columns(rows: Iterator[Sequence[Cell]], max_bytes: int, most: int, *, header: bool) -> Columns:
+    """Return the columns, named by the first row that is not blank."""
+    first, top = next(((i, row) for i, row in enumerate(rows) if any(map(_has_text, row))), (0, []))
+    names = [" ".join(_cell_text(cell).split()) for cell in top]
+    if not header:
+        head = [top, *islice(rows, _ROWS_AT_ONCE)]
+        names = [""] * max((i + 1 for row in head for i, cell in enumerate(row) if _has_text(cell)), default=0)
+        first, rows = first - 1, chain(head, rows)
+    while header and names and not names[-1]:
         names.pop()
     builders = [_Builder() for _ in names]
     n_rows, n_filled, n_empty, size = 0, 0, 0, 0
