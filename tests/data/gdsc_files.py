@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from halfmax.data.readers.kinds import Reading
 from tests.data.small_tables import matrix
 
 COSMIC = ["683665", "684052", "684057", "684059"]
@@ -225,3 +226,14 @@ def put(folder: Path, name: str) -> Path:
     path = folder / name
     path.write_bytes(FILES[name][1]())
     return path
+
+
+def write_csv(folder: Path, frame: pd.DataFrame, name: str = "file.csv") -> Path:
+    """Write a frame as CSV without its index."""
+    frame.to_csv(folder / name, index=False)
+    return folder / name
+
+
+def told(reading: Reading, code: str) -> str:
+    """Return the first finding of this code as text."""
+    return next(str(finding) for finding in reading.findings if finding.code == code)

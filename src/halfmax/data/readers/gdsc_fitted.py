@@ -165,6 +165,8 @@ def _ln_ic50(table: Table, unit: str | None, findings: Findings) -> npt.NDArray[
     if unit is not None:
         findings.info("unit", f"unit of {column}: {RESPONSE_UNITS.get(unit, unit)}; stated.")
         return convert_response(values, unit)
+    if np.isnan(values).all():
+        return values
     guess = detect_response_unit(values, "LN_IC50")
     if not guess.is_known:
         raise DataError(f"the unit of {column} is not clear: {guess.evidence}. Say it with unit=.")
