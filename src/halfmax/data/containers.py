@@ -1,20 +1,14 @@
-"""Tables in binary files, Parquet and workbooks, as columns of text and numbers; damaged ones are refused."""
+"""Parquet files as columns of text and numbers, what is read of any binary table; damaged ones are refused."""
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
-import zipfile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from halfmax.errors import DataError, examples
-
-#: Workbooks are read cell by cell; larger tables belong into CSV or Parquet.
-MAX_WORKBOOK_CELLS = 20_000_000
+from halfmax.errors import DataError
 
 
 class Columns(NamedTuple):
@@ -82,78 +76,3 @@ def _plain_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.cast(column, pa.string())
     except pa.ArrowException:
         raise DataError(f"its column {name!r} holds {kind}; columns of text and numbers are read.") from None
-
-
-def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: int) -> Columns:
-    """Return the columns of one sheet of an ``.xlsx`` workbook; dates, numbers and booleans as text."""
-    with _checked_zip(content, max_bytes) as archive:
-        if "[Content_Types].xml" not in archive.namelist():
-            raise DataError(f"it is a zip archive (of {examples(archive.namelist())}); unpack it, and give one table.")
-    try:
-        import openpyxl
-    except ImportError:
-        raise DataError("it is an Excel workbook; run `pip install 'halfmax[excel]'`, or save it as CSV.") from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about styles and extensions, which are not read
-            rows = _sheet_rows(
-                openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True), sheet, max_bytes, max_cells
-            )
-    except DataError:
-        raise
-    except Exception as error:  # openpyxl raises many kinds on a damaged workbook
-        raise DataError(f"it is a damaged workbook ({type(error).__name__}: {error}).") from None
-    return _from_rows(rows)
-
-
-def _sheet_rows(book: Any, sheet: str | None, max_bytes: int, max_cells: int) -> list[list[str]]:
-    if sheet is not None and sheet not in book.sheetnames:
-        raise DataError(f"it has no sheet {sheet!r}; it has {examples(book.sheetnames, 9)}.")
-    chosen = book[sheet] if sheet is not None else book.worksheets[0]
-    rows: list[list[str]] = []
-    n_cells, size, most = 0, 0, min(max_cells, MAX_WORKBOOK_CELLS)
-    for cells in chosen.iter_rows(values_only=True):
-        rows.append([_cell_text(cell) for cell in cells])
-        n_cells += len(cells)
-        size += sum(map(len, rows[-1]))
-        if n_cells > most or size > max_bytes:
-            raise DataError(f"it has more than {most:,} cells or {max_bytes / 1e6:,.0f} MB of text; save it as CSV.")
-    return rows
-
-
-def _checked_zip(content: bytes, max_bytes: int) -> zipfile.ZipFile:
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
-        raise DataError(f"it is a damaged workbook or zip archive ({error}).") from None
-    unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > max_bytes:
-        raise DataError(f"it unpacks to {unpacked / 1e6:,.0f} MB; at most {max_bytes / 1e6:,.0f} MB are read.")
-    return archive
-
-
-def _cell_text(cell: object) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, bool):
-        return "TRUE" if cell else "FALSE"
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
-        return str(int(cell))
-    return repr(cell) if isinstance(cell, float) else str(cell)
-
-
-def _from_rows(rows: list[list[str]]) -> Columns:
-    filled = [number for number, row in enumerate(rows) if any(cell.strip() for cell in row)]
-    if len(filled) < 2:
-        raise DataError("its sheet has no rows below a header.")
-    first = filled[0]
-    names = [" ".join(cell.split()) for cell in rows[first]]
-    while names and not names[-1]:
-        names.pop()
-    body = rows[first + 1 :]
-    width = len(names)
-    for number, row in enumerate(body):
-        if any(cell.strip() for cell in row[width:]):
-            raise DataError(f"row {first + 2 + number} has values beyond the {width} columns that have a name.")
-    columns = [pa.array([row[i] if i < len(row) else "" for row in body], pa.string()) for i in range(width)]
-    return Columns(tuple(names), pa.table(columns, names=[str(i) for i in range(width)]), first_row=first + 2)

@@ -18,10 +18,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from halfmax.data.containers import read_parquet, read_workbook
+from halfmax.data.containers import read_parquet
 from halfmax.data.delimited import parse_delimited
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.numbers import Numbers, decimal_commas, parse_numbers
+from halfmax.data.workbook import read_workbook
 from halfmax.errors import DataError, examples
 
 MAX_BYTES = 1 << 30
@@ -148,7 +149,7 @@ def read_table(
         if content.startswith(b"PAR1"):
             found = read_parquet(content, max_bytes, max_cells)
         elif content.startswith(b"PK\x03\x04"):
-            found = read_workbook(content, sheet, max_bytes, max_cells)
+            found = read_workbook(content, sheet, max_bytes, max_cells, header=header is not False)
         else:
             for magic, kind in _OTHER_KINDS:
                 if content.startswith(magic):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -135,9 +136,11 @@ def _zip(path: Path) -> Glimpse:
     try:
         import openpyxl
 
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        rows = book.worksheets[0].iter_rows(max_row=5, values_only=True)
-        cells = tuple(tuple("" if c is None else str(c) for c in row) for row in rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about styles and extensions, which are not read
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            rows = book.worksheets[0].iter_rows(max_row=5, values_only=True)
+            cells = tuple(tuple("" if c is None else str(c) for c in row) for row in rows)
         sheets = tuple(book.sheetnames)
         book.close()
     except ImportError:

@@ -15,7 +15,7 @@ from halfmax.errors import DataError, examples
 from halfmax.registry import Registry
 
 #: What a part of a dataset can be, besides a modality (`expression`, `mutation`, …).
-ROLES = ("response", "samples", "drugs", "wells", "clinical")
+ROLES = ("response", "samples", "drugs", "wells", "clinical", "variants", "features")
 #: How sure a kind must be for a file to be read as it without being told.
 SURE = 0.5
 
@@ -28,7 +28,8 @@ class Part:
     ----------
     role
         ``response`` (columns sample_id, drug_id, value and what else the file says of the pair, one row a pair),
-        ``samples`` or ``drugs`` (index = id), ``wells``, ``clinical``, or a modality (samples × features, float32).
+        ``samples`` or ``drugs`` (index = id), ``wells``, ``clinical``, ``variants`` (one row each), ``features`` (what
+        is known of a modality's features, index = name), or a modality (samples × features, float32).
     frame
         The table.
     measure
@@ -110,6 +111,14 @@ KINDS: Registry[FileKind] = Registry(
         "prism-secondary": f"{_HERE}.prism:PRISM",
         "ctrp": f"{_HERE}.ctrp:CTRP",
         "procan-proteomics": f"{_HERE}.ccle_kinds:PROCAN",
+        "gdsc-fitted": f"{_HERE}.gdsc_fitted:FITTED",
+        "gdsc-cell-lines": f"{_HERE}.gdsc_lines:CELL_LINES",
+        "gdsc-compounds": f"{_HERE}.gdsc_compounds:COMPOUNDS",
+        "gdsc-rma": f"{_HERE}.gdsc_rma:RMA",
+        "gdsc-genetic-features": f"{_HERE}.gdsc_events:GENETIC_FEATURES",
+        "gdsc-wes-variants": f"{_HERE}.gdsc_mutations:WES_VARIANTS",
+        "gdsc-raw": f"{_HERE}.gdsc_raw:RAW",
+        "cmp-mutations": f"{_HERE}.gdsc_mutations:CMP_MUTATIONS",
     },
 )
 
