@@ -1,0 +1,88 @@
+"""Cell lines and other samples by any name or id: COSMIC, DepMap, Sanger, Cellosaurus, CCLE, TCGA barcodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+
+import pandas as pd
+
+from halfmax.data.cell_lines import CELL_LINE_ALIASES
+from halfmax.data.id_kinds import IdKind, Scheme, entries_of
+from halfmax.data.id_map import IdMap
+
+_ACH = re.compile(r"ACH-\d{6}", re.IGNORECASE)
+_SIDM = re.compile(r"SIDM\d{5}", re.IGNORECASE)
+_RRID = re.compile(r"(?:RRID:)?\s*(CVCL_[A-Z0-9]{4})", re.IGNORECASE)
+_COSMIC = re.compile(r"(?:COSMIC[:\s]*|COSS)?(\d{3,8})(?:\.0+)?", re.IGNORECASE)
+_BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?:-.+)?", re.IGNORECASE)
+_CCLE = re.compile(r"[A-Z0-9]+_[A-Z]{2,}(?:_[A-Z]+)*")
+
+
+def _plain(pattern: re.Pattern[str], text: str) -> str | None:
+    """Return an id in capitals, without what may stand around it: ``905933`` of ``905933.0``."""
+    found = pattern.fullmatch(text)
+    return None if found is None else (found[1] if pattern.groups else found[0]).upper()
+
+
+def _name_in_ccle(text: str) -> str:
+    return text.split("_")[0]
+
+
+#: How samples are named; what decides first stands first.
+SAMPLE_SCHEME = Scheme(
+    what="sample",
+    kinds=(
+        IdKind("ach", "DepMap id", partial(_plain, _ACH), _ACH, ("depmapid", "modelid", "achid", "achilles")),
+        IdKind("sidm", "Sanger model id", partial(_plain, _SIDM), _SIDM, ("sangermodelid", "sidm", "modelid")),
+        IdKind("cosmic", "COSMIC id", partial(_plain, _COSMIC), None,
+               ("cosmicid", "cosmicidentifier", "cosmicsampleid", "cosmic", "cosmicsample")),
+        IdKind("ccle_name", "CCLE name", partial(_plain, _CCLE), _CCLE,
+               ("cclename", "ccleid", "cclecelllinename"), _name_in_ccle),
+        IdKind("barcode", "TCGA barcode", partial(_plain, _BARCODE), _BARCODE,
+               ("bcrpatientbarcode", "tumorsamplebarcode", "barcode")),
+        IdKind("rrid", "Cellosaurus id", partial(_plain, _RRID), _RRID, ("rrid", "cellosaurus", "cellosaurusid")),
+    ),
+    # Derived lines can share a Cellosaurus or Sanger id with their parent, so DepMap's is the surest.
+    exclusive=("ach", "sidm", "cosmic", "barcode", "rrid"),
+    against={"ccle_name": None},
+    names=("name", "celllinename", "samplename", "modelname", "cellline", "line", "cclname", "primarycelllinename",
+           "sample", "sampleid"),
+    aliases=("strippedcelllinename", "strippedname", "synonyms", "aliases", "alias", "othernames", "modelidalias",
+             "deepdrname"),
+    known=CELL_LINE_ALIASES,
+)  # fmt: skip
+
+
+def sample_map(
+    tables: Mapping[str, pd.DataFrame], id_kinds: Mapping[str, str] | None = None, *, label_by: str = "name"
+) -> IdMap:
+    """Return what samples are called in all these tables.
+
+    T-T and TT, or KM-H2 and KMH-2, are never one by their letters: rows become one by an id in common, by the same
+    spelling, or by the same letters and digits if no other row has them and no id differs.
+
+    Parameters
+    ----------
+    tables
+        Name of a table to its frame, index = sample; columns of ids (DepMap ``ACH-…``, Sanger ``SIDM…``, COSMIC
+        numbers, Cellosaurus ``CVCL_…``, CCLE names) and of further names are found by their look and their names.
+        What stands first gives a sample its name.
+    id_kinds
+        Name of a table to what its index is, where the look does not tell: numbers may be COSMIC's.
+    label_by
+        What becomes the id here: ``name``, ``ach``, ``sidm``, ``cosmic``, ``rrid``, ``ccle_name`` or ``barcode``.
+    """
+    kinds = id_kinds or {}
+    entries = [
+        entry
+        for table, frame in tables.items()
+        for entry in entries_of(
+            frame,
+            table,
+            kinds.get(table) or SAMPLE_SCHEME.guess(map(str, frame.index), str(frame.index.name)),
+            SAMPLE_SCHEME,
+        )
+    ]
+    return IdMap(SAMPLE_SCHEME, entries, label_by)
