@@ -58,13 +58,13 @@ class Matches:
         """Raise DataError if an id is ambiguous, with its candidates."""
         if not self.ambiguous:
             return
-        shown = [f"{given} ({' or '.join(c) or 'none'})" for given, c in list(self.ambiguous.items())[:3]]
+        shown = [f"{given} ({' or '.join(choices)})" for given, choices in list(self.ambiguous.items())[:3]]
         why = next(iter(self.frame.loc[self.frame["how"] == "ambiguous", "why"]))
-        given, choices = next(iter(self.ambiguous.items()))
+        given, (first, *_) = next(iter(self.ambiguous.items()))
         raise DataError(
             f"{where}: {len(self.ambiguous)} {self.what} ids may mean several {self.what}s: {'; '.join(shown)}. {why}. "
-            f"Say which one is meant (same={{{given!r}: {(*choices, 'ID')[0]!r}}}, --same '{given}={(*choices, 'ID')[0]}')"
-            " or have them left out (drop_ambiguous=True, --drop-ambiguous)."
+            f"Say which one is meant (same={{{given!r}: {first!r}}}, --same '{given}={first}') "
+            "or have them left out (drop_ambiguous=True, --drop-ambiguous)."
         )
 
     def findings(self, where: str) -> tuple[Finding, ...]:
@@ -225,7 +225,7 @@ class IdMap:
         if entity is None:
             found = self._match(other, None, bare=False, same={})
             if found["id"] is None:
-                choices = examples(found["candidates"]) if found["candidates"] else examples(self.labels)
+                choices = examples(_texts(found["candidates"]) or self.labels)
                 raise DataError(
                     f"{text!r} is stated to be {other!r}, which is {found['how']} here: {found['why']} ({choices})."
                 )
@@ -301,3 +301,7 @@ class IdMap:
     @cached_property
     def _by_synonym_key(self) -> dict[object, tuple[int, ...]]:
         return self._index(lambda e: map(normalise_name, e.aliases))
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    return tuple(map(str, found)) if isinstance(found, tuple) else ()

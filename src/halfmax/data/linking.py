@@ -12,7 +12,7 @@ from halfmax.data.findings import Finding
 
 #: Why rows were kept apart or put together, and what is said of it.
 _MESSAGES: Mapping[str, str] = {
-    "ids-disagree": "rows share a name or an id with another row, but differ in an id of which each has one; kept apart",
+    "ids-disagree": "rows share a name or id with another row, and differ in an id of which each has one; kept apart",
     "look-alike": "rows have a name that looks like that of several others, and no id that decides; kept apart",
     "less-sure-ids-differ": "rows share an id with another row and differ in a less sure one; taken as one",
     "structures-disagree": "rows have the name of another row and another structure; taken as one, the first is kept",

@@ -78,7 +78,7 @@ def structure_key(smiles: str) -> str:
 
 
 def is_mixture(smiles: str) -> bool:
-    """Return whether a SMILES holds two different parts that are both large enough to be drugs; DataError if invalid."""
+    """Return whether a SMILES holds two different parts large enough to be drugs; DataError if invalid."""
     from rdkit.Chem import GetMolFrags, MolToSmiles
 
     fragments = GetMolFrags(parse_smiles(smiles), asMols=True, sanitizeFrags=False)
