@@ -91,7 +91,15 @@ class FileKind:
     options: tuple[str, ...] = field(default=())
 
 
-KINDS: Registry[FileKind] = Registry("reader", {})
+KINDS: Registry[FileKind] = Registry(
+    "reader",
+    {
+        "table-drugs": "halfmax.data.readers.table_kinds:DRUGS",
+        "table-matrix": "halfmax.data.readers.table_kinds:MATRIX",
+        "table-response": "halfmax.data.readers.table_kinds:RESPONSE",
+        "table-samples": "halfmax.data.readers.table_kinds:SAMPLES",
+    },
+)
 
 
 def recognise(path: Path | str) -> list[tuple[float, FileKind]]:

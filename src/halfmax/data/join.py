@@ -1,0 +1,144 @@
+"""Tables of several files on one set of sample and drug ids, with a report of every id and of what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from halfmax.data.findings import Finding
+from halfmax.data.id_kinds import Scheme, entries_of
+from halfmax.data.id_map import IdMap, Matches
+from halfmax.data.linking import Entry
+from halfmax.data.tables import plain_name
+
+
+@dataclass
+class Joined:
+    """The samples, or the drugs, of several files.
+
+    Parameters
+    ----------
+    scheme
+        How they are named.
+    label_by
+        What becomes their id.
+    columns
+        Kind of id to the column that shows it in the result.
+    known
+        What the dataset calls a column, and what tables call it.
+    same
+        Ids that a person has stated.
+    drop_ambiguous
+        Leave ambiguous ids out instead of refusing them.
+    """
+
+    scheme: Scheme
+    label_by: str
+    columns: Mapping[str, str]
+    known: Mapping[str, tuple[str, ...]]
+    same: Mapping[str, str] = field(default_factory=dict)
+    drop_ambiguous: bool = False
+    report: dict[str, object] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    _frames: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
+    _entries: list[Entry] = field(default_factory=list)
+    _map: IdMap | None = None
+
+    def add(self, file: str, frame: pd.DataFrame, id_kind: str) -> None:
+        """Take a table of samples or drugs; tables that stand first give names and facts."""
+        self._frames.append((file, frame))
+        self._entries += entries_of(frame, self._key(file, len(self._frames) - 1), id_kind, self.scheme)
+        self._map = None
+
+    @property
+    def map(self) -> IdMap:
+        """What they are called in all tables so far."""
+        if self._map is None:
+            self._map = IdMap(self.scheme, self._entries, self.label_by)
+        return self._map
+
+    def ids_of(self, file: str, given: Iterable[str], id_kind: str, *, new: bool) -> dict[str, str]:
+        """Return what the ids of one file are called here; those that are unknown or ambiguous are not in it.
+
+        Parameters
+        ----------
+        new
+            Whether ids that no table knows become entries of their own, as those of responses do.
+
+        Raises
+        ------
+        DataError
+            If ids are ambiguous, unless `drop_ambiguous`.
+        """
+        texts = list(dict.fromkeys(map(str, given)))
+        found = self._own(file)
+        own = {text: found[text] for text in texts if text in found and text not in self.same}
+        rest = [text for text in texts if text not in own]
+        matches = self.map.find(rest, id_kind if id_kind != "name" else None, self.same)
+        if not self.drop_ambiguous:
+            matches.require(file)
+        ids = own | matches.ids
+        if new and (unknown := list(matches.unmatched)):
+            index = pd.Index(unknown, name=f"{self.scheme.what}_id", dtype=object)
+            self.add(file, pd.DataFrame(index=index), self.scheme.guess(unknown) if id_kind == "name" else id_kind)
+            own_now = self._own(file)
+            ids |= {text: own_now[text] for text in unknown}
+        self._tell(file, matches, own, new=new)
+        return ids
+
+    def table(self, ids: Iterable[str]) -> pd.DataFrame:
+        """Return what is known of these ids: the first table that says something counts, for each column."""
+        wanted = pd.Index(list(dict.fromkeys(ids)), name=f"{self.scheme.what}_id", dtype=object)
+        frames = [self._facts(frame, self._key(file, at)) for at, (file, frame) in enumerate(self._frames)]
+        joined = pd.concat([f for f in frames if f.shape[1]], sort=False) if any(f.shape[1] for f in frames) else None
+        facts = pd.DataFrame(index=wanted)
+        if joined is not None:
+            facts = joined.groupby(level=0, sort=False).first().reindex(wanted)
+        entities = dict(zip(self.map.labels, self.map.entities, strict=True))
+        for kind, column in self.columns.items():
+            shown = ["|".join(entities[label].ids.get(kind, ())) or None for label in wanted]
+            if any(shown):
+                facts[column] = pd.Series(shown, wanted, dtype=object)
+        return facts.rename_axis(f"{self.scheme.what}_id")
+
+    def _facts(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
+        """Return a table's facts under the dataset's ids and columns; its ids are shown apart."""
+        hidden = {name for kind in self.scheme.kinds for name in kind.columns} | set(self.scheme.aliases)
+        usual = {plain_name(n): name for name, names in reversed(self.known.items()) for n in reversed(names)}
+        chosen: dict[str, pd.Series] = {}
+        for at, column in enumerate(map(str, frame.columns)):
+            texts = frame.iloc[:, at]
+            if plain_name(column) in hidden or column in self.columns.values() or texts.isna().all():
+                continue
+            name = column if column in self.known else usual.get(plain_name(column), column)
+            if name not in chosen:
+                chosen[name] = texts if pd.api.types.is_numeric_dtype(texts.dtype) else _as_text(texts)
+        return pd.DataFrame(chosen, index=frame.index).set_axis(pd.Index(self.map.rows(key), dtype=object))
+
+    def _own(self, file: str) -> dict[str, str]:
+        """Return what a file's own tables call their rows, and what these are called here."""
+        own: dict[str, str] = {}
+        for at, (name, frame) in enumerate(self._frames):
+            if name == file:
+                own |= dict(zip(map(str, frame.index), self.map.rows(self._key(file, at)), strict=True))
+        return own
+
+    def _tell(self, file: str, matches: Matches, own: Mapping[str, str], *, new: bool) -> None:
+        notes = matches.to_notes()
+        notes["own_table"] = len(own)
+        notes["given"] = len(own) + len(matches.frame)
+        if new:
+            notes["new"] = [given for given, _ in notes.pop("unmatched")]  # type: ignore[attr-defined]
+        self.report[file] = notes
+        told = matches.findings(file)
+        self.findings += [f for f in told if not (new and f.code.endswith("-unmatched"))]
+
+    @staticmethod
+    def _key(file: str, at: int) -> str:
+        return f"{file}#{at}" if at else file
+
+
+def _as_text(values: pd.Series) -> pd.Series:
+    return values.map(str, na_action="ignore").astype(object)
