@@ -98,15 +98,15 @@ class Scheme:
         return "name"
 
 
-def entries_of(frame: pd.DataFrame, table: str, id_kind: str, scheme: Scheme) -> list[Entry]:
+def entries_of(frame: pd.DataFrame, table: str, id_kind: str, scheme: Scheme, part: int = 0) -> list[Entry]:
     """Return what each row of a table calls its sample or drug.
 
     Parameters
     ----------
     frame
         Index = the table's id; columns of further ids and names are found by their look and by their usual names.
-    table
-        Name of the table.
+    table, part
+        Name of the table, and what tells it from another of that name.
     id_kind
         What the index is: a kind of the scheme, or ``name``.
     """
@@ -120,11 +120,12 @@ def entries_of(frame: pd.DataFrame, table: str, id_kind: str, scheme: Scheme) ->
         elif plain in scheme.names or plain in scheme.aliases:
             columns["name" if plain in scheme.names else "alias"].append(texts)
     return [
-        _entry(table, {k: [v[row] for v in found] for k, found in columns.items()}, scheme) for row in range(len(frame))
+        _entry(table, part, {k: [v[row] for v in found] for k, found in columns.items()}, scheme)
+        for row in range(len(frame))
     ]
 
 
-def _entry(table: str, cells: Mapping[str, list[str]], scheme: Scheme) -> Entry:
+def _entry(table: str, part: int, cells: Mapping[str, list[str]], scheme: Scheme) -> Entry:
     names = [text for text in cells.get("name", ()) if text not in _NOTHING]
     others = [part.strip() for text in cells.get("alias", ()) for part in re.split(r",\s+|[;|]", text)]
     aliases = dict.fromkeys(text for text in (*names[1:], *others) if text not in _NOTHING)
@@ -136,4 +137,4 @@ def _entry(table: str, cells: Mapping[str, list[str]], scheme: Scheme) -> Entry:
     if not names and not ids:  # a text that is no id of its kind
         names = [cells[key][0] for key in cells if cells[key][0]][:1]
     name = names[0] if names else ""
-    return Entry(table, name, tuple(a for a in aliases if a != name), ids)
+    return Entry(table, name, tuple(a for a in aliases if a != name), ids, part)

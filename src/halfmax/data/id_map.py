@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from halfmax.data.linking import Entity, Entry, link
 from halfmax.errors import DataError, did_you_mean, examples
 
 _HINTS, _MOST_OF = 20, 0.8
+#: R puts an X before a column name that begins with a digit.
+_WRITTEN_BY_R = re.compile(r"X\d")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ class Matches:
         """The given ids that are known, each with its id here."""
         known = self.frame[self.frame["id"].notna()]
         return dict(zip(known["given"], known["id"], strict=True))
+
+    @property
+    def matched_by(self) -> dict[str, int]:
+        """How many ids were matched in which way."""
+        known = self.frame[self.frame["id"].notna()]
+        ways = Counter(f"{by}, {how}" for by, how in zip(known["by"], known["how"], strict=True))
+        return dict(sorted(ways.items()))
 
     @property
     def ambiguous(self) -> dict[str, tuple[str, ...]]:
@@ -85,11 +95,10 @@ class Matches:
     def to_notes(self) -> dict[str, object]:
         """Return the report as plain JSON: counts, and every id that was not matched by an id or its spelling."""
         told = self.frame[self.frame["how"].isin(["synonym", "key", "alias", "stated"])]
-        ways = Counter(f"{by}, {how}" for by, how in zip(self.frame["by"], self.frame["how"], strict=True))
         return {
             "given": len(self.frame),
             "matched": len(self.ids),
-            "matched_by": {way: n for way, n in sorted(ways.items()) if not way.endswith((" none", " ambiguous"))},
+            "matched_by": self.matched_by,
             "not_by_id_or_spelling": [list(row) for row in told[["given", "id", "by", "how", "why"]].to_numpy()],
             "unmatched": [[given, why] for given, why in self.unmatched.items()],
             "ambiguous": [
@@ -130,11 +139,10 @@ class IdMap:
         """Return the map with the rows of further tables, which come last."""
         return type(self)(self.scheme, (*self.entries, *more), self.label_by)
 
-    def rows(self, table: str) -> pd.Series:
+    def rows(self, table: str, part: int = 0) -> pd.Series:
         """Return the id of each row of a table that the map was made from, in its order."""
-        found = [
-            self.labels[at] for entry, at in zip(self.entries, self.entity_of, strict=True) if entry.table == table
-        ]
+        placed = zip(self.entries, self.entity_of, strict=True)
+        found = [self.labels[at] for entry, at in placed if (entry.table, entry.part) == (table, part)]
         return pd.Series(found, dtype=object)
 
     def find(self, given: Iterable[str], kind: str | None = None, same: Mapping[str, str] | None = None) -> Matches:
@@ -200,9 +208,8 @@ class IdMap:
             return self._answer(text, found, "name", "exact", "several have this name", "")
         if not bare and (found := self._by_synonym.get(name)):
             return self._answer(text, found, "name", "synonym", "several have this other name", "")
-        key = normalise_name(name)
+        key, how = normalise_name(name), "key"
         found = self._by_key.get(key) or self._by_synonym_key.get(key, ())
-        how = "key"
         if bare and len(found) == 1 and found == self._by_spelling.get(name):
             how = "exact"
         if not found and name in self.scheme.known:
@@ -210,6 +217,8 @@ class IdMap:
             found, how = self._by_key.get(normalise_name(other), ()), "alias"
             if len(found) == 1:
                 return self._answer(text, found, "name", how, "", "") | {"why": f"{other}: {why}"}
+        if not found and _WRITTEN_BY_R.match(name):
+            return self._by_name(text, name[1:], bare=bare)
         return self._answer(text, found, "name", how, "these look alike, and nothing says which is meant", "")
 
     def _answer(self, text: str, found: Sequence[int], by: str, how: str, several: str, none: str) -> dict[str, object]:

@@ -49,7 +49,7 @@ class Joined:
     def add(self, file: str, frame: pd.DataFrame, id_kind: str) -> None:
         """Take a table of samples or drugs; tables that stand first give names and facts."""
         self._frames.append((file, frame))
-        self._entries += entries_of(frame, self._key(file, len(self._frames) - 1), id_kind, self.scheme)
+        self._entries += entries_of(frame, file, id_kind, self.scheme, len(self._frames) - 1)
         self._map = None
 
     @property
@@ -91,7 +91,7 @@ class Joined:
     def table(self, ids: Iterable[str]) -> pd.DataFrame:
         """Return what is known of these ids: the first table that says something counts, for each column."""
         wanted = pd.Index(list(dict.fromkeys(ids)), name=f"{self.scheme.what}_id", dtype=object)
-        frames = [self._facts(frame, self._key(file, at)) for at, (file, frame) in enumerate(self._frames)]
+        frames = [self._facts(frame, file, at) for at, (file, frame) in enumerate(self._frames)]
         joined = pd.concat([f for f in frames if f.shape[1]], sort=False) if any(f.shape[1] for f in frames) else None
         facts = pd.DataFrame(index=wanted)
         if joined is not None:
@@ -103,41 +103,39 @@ class Joined:
                 facts[column] = pd.Series(shown, wanted, dtype=object)
         return facts.rename_axis(f"{self.scheme.what}_id")
 
-    def _facts(self, frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    def _facts(self, frame: pd.DataFrame, file: str, part: int) -> pd.DataFrame:
         """Return a table's facts under the dataset's ids and columns; its ids are shown apart."""
-        hidden = {name for kind in self.scheme.kinds for name in kind.columns} | set(self.scheme.aliases)
-        usual = {plain_name(n): name for name, names in reversed(self.known.items()) for n in reversed(names)}
+        hidden = {*(n for kind in self.scheme.kinds for n in kind.columns), *self.scheme.names, *self.scheme.aliases}
+        usual = {plain_name(n): name for name, names in self.known.items() for n in names}
         chosen: dict[str, pd.Series] = {}
         for at, column in enumerate(map(str, frame.columns)):
             texts = frame.iloc[:, at]
-            if plain_name(column) in hidden or column in self.columns.values() or texts.isna().all():
-                continue
             name = column if column in self.known else usual.get(plain_name(column), column)
+            is_id = name not in self.known and plain_name(column) in hidden
+            if is_id or column in self.columns.values() or texts.isna().all():
+                continue
             if name not in chosen:
                 chosen[name] = texts if pd.api.types.is_numeric_dtype(texts.dtype) else _as_text(texts)
-        return pd.DataFrame(chosen, index=frame.index).set_axis(pd.Index(self.map.rows(key), dtype=object))
+        return pd.DataFrame(chosen, index=frame.index).set_axis(pd.Index(self.map.rows(file, part), dtype=object))
 
     def _own(self, file: str) -> dict[str, str]:
         """Return what a file's own tables call their rows, and what these are called here."""
         own: dict[str, str] = {}
         for at, (name, frame) in enumerate(self._frames):
             if name == file:
-                own |= dict(zip(map(str, frame.index), self.map.rows(self._key(file, at)), strict=True))
+                own |= dict(zip(map(str, frame.index), self.map.rows(file, at), strict=True))
         return own
 
     def _tell(self, file: str, matches: Matches, own: Mapping[str, str], *, new: bool) -> None:
         notes = matches.to_notes()
-        notes["own_table"] = len(own)
-        notes["given"] = len(own) + len(matches.frame)
+        notes |= {"given": len(own) + len(matches.frame), "matched": len(own) + len(matches.ids)}
+        if own:
+            notes["matched_by"] = {"the file's own table": len(own), **matches.matched_by}
         if new:
             notes["new"] = [given for given, _ in notes.pop("unmatched")]  # type: ignore[attr-defined]
         self.report[file] = notes
         told = matches.findings(file)
         self.findings += [f for f in told if not (new and f.code.endswith("-unmatched"))]
-
-    @staticmethod
-    def _key(file: str, at: int) -> str:
-        return f"{file}#{at}" if at else file
 
 
 def _as_text(values: pd.Series) -> pd.Series:

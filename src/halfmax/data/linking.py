@@ -15,7 +15,7 @@ _MESSAGES: Mapping[str, str] = {
     "ids-disagree": "rows share a name or id with another row, and differ in an id of which each has one; kept apart",
     "look-alike": "rows have a name that looks like that of several others, and no id that decides; kept apart",
     "less-sure-ids-differ": "rows share an id with another row and differ in a less sure one; taken as one",
-    "structures-disagree": "rows have the name of another row and another structure; taken as one, the first is kept",
+    "same-name-doubtful": "rows have the name of another row and differ in structure or CCLE name; taken as one",
     "joined-by-ids": "rows show by their ids that rows of earlier tables are one",
 }
 
@@ -34,12 +34,15 @@ class Entry:
         Other names that the table gives.
     ids
         Kind of id to the ids of that kind, in their plain form.
+    part
+        Tells tables of one name apart.
     """
 
     table: str
     name: str
     aliases: tuple[str, ...] = ()
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    part: int = 0
 
     @property
     def label(self) -> str:
@@ -86,9 +89,9 @@ def link(
         so; None: all.
     """
     rows = list(entries)
-    tables: dict[str, list[int]] = defaultdict(list)
+    tables: dict[tuple[str, int], list[int]] = defaultdict(list)
     for row, entry in enumerate(rows):
-        tables[entry.table].append(row)
+        tables[entry.table, entry.part].append(row)
     linker = _Linker(rows, tuple(exclusive), dict(against or {}))
     for members in tables.values():
         linker.add_table(members)
@@ -214,7 +217,7 @@ class _Linker:
                 self.told["look-alike" if agreeing else "ids-disagree"].append(entry.label)
             return None
         if self._differ(self.ids[agreeing[0]], entry.ids, self.against):
-            self.told["structures-disagree"].append(entry.label)
+            self.told["same-name-doubtful"].append(entry.label)
         return agreeing[0]
 
     def _by_synonym(self, entry: Entry) -> int | None:

@@ -39,6 +39,8 @@ RESPONSE_UNITS: Mapping[str, str] = {
     "auc": "area under the curve, 0 to 1",
     "aac": "area above the curve, 0 to 1",
 }
+#: Units that `to_log` brings to log2(x + 1); it leaves the others as they are.
+TO_LOG2 = ("counts", "tpm", "fpkm", "log2_tpm001", "ln", "log10")
 _ENOUGH_VALUES, _ENOUGH_SAMPLES = 100, 8
 _POWERS_OF_SAMPLES = 32
 _MILLION_TOLERANCE = 0.02

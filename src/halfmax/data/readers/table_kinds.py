@@ -21,6 +21,7 @@ from halfmax.data.readers.matrix import GENE_MODALITIES, Orientation, read_omics
 from halfmax.data.readers.responses import read_response
 from halfmax.data.sample_map import SAMPLE_SCHEME
 from halfmax.data.tables import plain_name, read_table
+from halfmax.data.units import TO_LOG2
 from halfmax.errors import DataError
 
 #: Just enough to be read without being told; every provider's own kind is surer.
@@ -163,6 +164,7 @@ def _read_matrix(
         if table.unit.is_known:
             frame, done = table.logged()
             findings.extend([done])
+            unit_read = "log2" if unit_read in TO_LOG2 else unit_read
     column = "" if table.orientation == "features_by_samples" else (glimpse(path).columns or ("",))[0]
     kind = SAMPLE_SCHEME.guess(frame.index, column)
     return Reading("table-matrix", (Part(modality, frame, unit=unit_read, id_kind=kind),), findings.all())
