@@ -22,7 +22,7 @@ FILES = [*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) i
 ORDER = [
     *("errors", "registry", "state", "cluster", "data", "labels", "features", "split", "models", "config", "metrics"),
     *("uncertainty", "model_folder", "predictor", "evaluate", "report", "run", "tune", "explain", "patients"),
-    *("federated", "serve", "cli", "testing", "__main__", "__init__"),
+    *("federated", "serve", "terminal", "cli_data", "cli", "testing", "__main__", "__init__"),
 ]
 HEAVY = {"torch", "rdkit", "lightgbm", "xgboost", "sklearn", "matplotlib"}
 # pickle.Unpickler is not here: the one reader of foreign pickles subclasses it with a closed list of types.

@@ -36,6 +36,8 @@ class IdKind:
         Names of columns that hold it, in small letters and digits.
     name_in
         Returns the name that an id is made of, where it is.
+    wider
+        Returns the id of what this one is a part of, such as the patient of a tumour sample, or None.
     """
 
     name: str
@@ -44,6 +46,7 @@ class IdKind:
     telling: re.Pattern[str] | None = None
     columns: tuple[str, ...] = ()
     name_in: Callable[[str], str] | None = None
+    wider: Callable[[str], str | None] | None = None
 
 
 def _mostly(kind: IdKind, texts: list[str]) -> bool:

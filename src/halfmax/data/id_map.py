@@ -32,7 +32,7 @@ class Matches:
         ``sample`` or ``drug``.
     frame
         One row an id: ``given``; ``id`` (None where there is none); ``by`` (kind of id or ``name``); ``how``
-        (``id``, ``exact``, ``synonym``, ``key``, ``alias``, ``stated``, ``ambiguous``, ``none``); ``why``;
+        (``id``, ``part``, ``exact``, ``synonym``, ``key``, ``alias``, ``stated``, ``ambiguous``, ``none``); ``why``;
         ``candidates``.
     """
 
@@ -189,6 +189,9 @@ class IdMap:
             return self._by_name(text, text, bare=bare)
         plain = kind.plain(text)
         found = self._by_id.get((kind.name, plain), ()) if plain else ()
+        if not found and plain and kind.wider is not None and (of := kind.wider(plain)):
+            if found := self._by_id.get((kind.name, of), ()):
+                return self._answer(text, found, kind.name, "part", f"several have {of}", "") | {"why": f"part of {of}"}
         if not found and kind.name_in is not None:
             return self._by_name(text, kind.name_in(text), bare=True)
         if not found and id_kind is not None and text in self._by_spelling:

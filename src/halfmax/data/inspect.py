@@ -1,4 +1,4 @@
-"""What a file is: its kind, units with the evidence, orientation, how many genes match, what is wrong and what to do."""
+"""What a file is: kind, units with the evidence, orientation, genes that match, what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -182,7 +182,9 @@ def summary(inspection: Inspection) -> list[tuple[str, str]]:
     told = inspection
     size = f", {told.n_bytes / 1e6:,.2f} MB" if told.n_bytes is not None else ""
     rows = [("file", f"{told.path} ({told.form}{size})"), ("begins", examples(told.columns, _SEEN_COLUMNS))]
-    sure = next((f" ({s:.0%} sure)" for name, s in told.candidates if name == told.kind), "")
+    sure = (
+        "" if told.provider == "any" else next((f" ({s:.0%} sure)" for n, s in told.candidates if n == told.kind), "")
+    )
     rows.append(("kind", f"{told.kind}: {told.title}{sure}" if told.kind else "not recognised"))
     if others := [f"{name} ({s:.0%})" for name, s in told.candidates if name != told.kind]:
         rows.append(("or perhaps", ", ".join(others)))

@@ -16,7 +16,8 @@ _ACH = re.compile(r"ACH-\d{6}", re.IGNORECASE)
 _SIDM = re.compile(r"SIDM\d{5}", re.IGNORECASE)
 _RRID = re.compile(r"(?:RRID:)?\s*(CVCL_[A-Z0-9]{4})", re.IGNORECASE)
 _COSMIC = re.compile(r"(?:COSMIC[:\s]*|COSS)?(\d{3,8})(?:\.0+)?", re.IGNORECASE)
-_BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?:-.+)?", re.IGNORECASE)
+# Project, site, patient; sample type (01 to 09 are tumours) with vial; portion, plate, centre.
+_BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?:-\d{2})?)(?:[A-Z](?:-.+)?)?", re.IGNORECASE)
 _CCLE = re.compile(r"[A-Z0-9]+_[A-Z]{2,}(?:_[A-Z]+)*")
 
 
@@ -24,6 +25,11 @@ def _plain(pattern: re.Pattern[str], text: str) -> str | None:
     """Return an id in capitals, without what may stand around it: ``905933`` of ``905933.0``."""
     found = pattern.fullmatch(text)
     return None if found is None else (found[1] if pattern.groups else found[0]).upper()
+
+
+def _patient_of(barcode: str) -> str | None:
+    """Return the patient of a tumour sample; a normal sample does not stand for its patient."""
+    return barcode[:12] if barcode[12:14] == "-0" else None
 
 
 def _name_in_ccle(text: str) -> str:
@@ -41,7 +47,7 @@ SAMPLE_SCHEME = Scheme(
         IdKind("ccle_name", "CCLE name", partial(_plain, _CCLE), _CCLE,
                ("cclename", "ccleid", "cclecelllinename"), _name_in_ccle),
         IdKind("barcode", "TCGA barcode", partial(_plain, _BARCODE), _BARCODE,
-               ("bcrpatientbarcode", "tumorsamplebarcode", "barcode")),
+               ("bcrpatientbarcode", "tumorsamplebarcode", "barcode"), wider=_patient_of),
         IdKind("rrid", "Cellosaurus id", partial(_plain, _RRID), _RRID, ("rrid", "cellosaurus", "cellosaurusid")),
     ),
     # Derived lines can share a Cellosaurus or Sanger id with their parent, so DepMap's is the surest.

@@ -22,11 +22,11 @@ from halfmax.data.readers.responses import read_response
 from halfmax.data.sample_map import SAMPLE_SCHEME
 from halfmax.data.tables import plain_name, read_table
 from halfmax.data.units import TO_LOG2
-from halfmax.errors import DataError
+from halfmax.errors import DataError, examples
 
 #: Just enough to be read without being told; every provider's own kind is surer.
 _SURE_RESPONSE, _SURE_ENTITIES, _SURE_MATRIX = 0.56, 0.53, 0.51
-_GENES_OF_HEAD, _NUMBERS_OF_HEAD, _FEW, _WIDE = 0.3, 0.8, 5, 60
+_GENES_OF_HEAD, _NUMBERS_OF_HEAD, _MOST, _FEW, _WIDE = 0.3, 0.8, 0.5, 5, 60
 _FIELDS = frozenset(
     plain_name(n) for known in (SAMPLE_COLUMNS, DRUG_COLUMNS) for names in known.values() for n in names
 )
@@ -153,6 +153,12 @@ def _read_matrix(
             others = ", ".join(m for m in MODALITIES if m not in GENE_MODALITIES)
             raise DataError(f"{error} Of another modality ({others}), say which (kind=).") from None
         raise
+    if modality is None and table.genes is not None and table.genes.known_share < _MOST:
+        known = sum(symbol is not None for symbol in table.genes.symbols)
+        raise DataError(
+            f"{path}: it is a matrix, but only {known} of its {len(table.genes.names)} features are genes "
+            f"(others: {examples(table.genes.unknown)}). Say what it is, one of {', '.join(MODALITIES)} (kind=, --kind)."
+        )
     findings = Findings(items=list(table.findings))
     frame, modality = table.frame, modality or (told if unit else _modality(table.frame.to_numpy(), told))
     if modality != told:
