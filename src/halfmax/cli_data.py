@@ -184,8 +184,11 @@ def _folding(*columns: str) -> Table:
     return table
 
 
-def _matched(report: Mapping[str, object] | None) -> str:
-    return "" if report is None else f"{report['matched']:,} of {report['given']:,}"
+def _matched(report: Mapping[str, Any] | None) -> str:
+    if report is None:
+        return ""
+    new = report.get("new", [])
+    return f"{report['matched'] + len(new):,} of {report['given']:,}"
 
 
 def _plain(text: str) -> str:

@@ -51,7 +51,8 @@ def build_dataset(
     Parameters
     ----------
     files
-        Files and folders, at least one with responses. Of tables that say the same, the first counts.
+        Files and folders, at least one with responses. Of tables of samples or drugs that say the same, the first
+        counts, and before what files of responses say.
     kinds
         File, by its path or its name, to its kind; or to a modality, for a matrix. Recognised where not given.
     name
@@ -160,14 +161,16 @@ def _read(
 def _add_tables(
     readings: Mapping[str, Reading], samples: Joined, drugs: Joined, names_from: Mapping[str, pd.DataFrame]
 ) -> None:
-    """Take every table of samples and drugs, and the ids that responses carry beside theirs."""
-    for file, reading in readings.items():
+    """Take every table of samples and drugs, then what files of responses say of theirs, in an order of their own."""
+    about_responses = {file: any(part.role == "response" for part in r.parts) for file, r in readings.items()}
+    for file, reading in sorted(readings.items(), key=lambda item: about_responses[item[0]]):
         roles = [part.role for part in reading.parts]
         for part in reading.parts:
             if part.role == "samples":
-                samples.add(file, part.frame, part.id_kind)
+                samples.add(file, part.frame.sort_index() if about_responses[file] else part.frame, part.id_kind)
             elif part.role == "drugs":
-                drugs.add(file, with_structure_keys(part.frame), _drug_kind(part))
+                frame = part.frame.sort_index() if about_responses[file] else part.frame
+                drugs.add(file, with_structure_keys(frame), _drug_kind(part))
             elif part.role == "response":
                 if "samples" not in roles:
                     _add_carried(samples, file, part.frame, part.id_kind)
@@ -187,7 +190,7 @@ def _add_carried(joined: Joined, file: str, response: pd.DataFrame, id_kind: str
     known = {*scheme.names, *scheme.aliases, *(c for kind in scheme.kinds for c in kind.columns), "smiles"}
     carried = [c for c in response.columns if c not in (*PAIR_COLUMNS, "value") and plain_name(str(c)) in known]
     if carried:
-        frame = response[[column, *carried]].groupby(column, sort=False).first()
+        frame = response[[column, *carried]].groupby(column).first()
         joined.add(file, with_structure_keys(frame), id_kind)
 
 

@@ -189,9 +189,10 @@ class IdMap:
             return self._by_name(text, text, bare=bare)
         plain = kind.plain(text)
         found = self._by_id.get((kind.name, plain), ()) if plain else ()
-        if not found and plain and kind.wider is not None and (of := kind.wider(plain)):
-            if found := self._by_id.get((kind.name, of), ()):
-                return self._answer(text, found, kind.name, "part", f"several have {of}", "") | {"why": f"part of {of}"}
+        whole = kind.wider(plain) if not found and plain and kind.wider is not None else None
+        if whole is not None and (found := self._by_id.get((kind.name, whole), ())):
+            answer = self._answer(text, found, kind.name, "part", f"several have {whole}", "")
+            return answer if answer["id"] is None else answer | {"why": f"part of {whole}"}
         if not found and kind.name_in is not None:
             return self._by_name(text, kind.name_in(text), bare=True)
         if not found and id_kind is not None and text in self._by_spelling:

@@ -75,16 +75,21 @@ class Joined:
         texts = list(dict.fromkeys(map(str, given)))
         found = self._own(file)
         own = {text: found[text] for text in texts if text in found and text not in self.same}
-        rest = [text for text in texts if text not in own]
-        matches = self.map.find(rest, id_kind if id_kind != "name" else None, self.same)
+        rest = [text for text in texts if text not in own and text not in self.same]
+        kind = None if id_kind == "name" else id_kind
+        matches = self.map.find(rest, kind)
         if not self.drop_ambiguous:
             matches.require(file)
         ids = own | matches.ids
-        if new and (unknown := list(matches.unmatched)):
+        if new and (unknown := sorted(matches.unmatched)):
             index = pd.Index(unknown, name=f"{self.scheme.what}_id", dtype=object)
-            self.add(file, pd.DataFrame(index=index), self.scheme.guess(unknown) if id_kind == "name" else id_kind)
+            self.add(file, pd.DataFrame(index=index), self.scheme.guess(unknown) if kind is None else kind)
             own_now = self._own(file)
             ids |= {text: own_now[text] for text in unknown}
+        if stated := [text for text in texts if text in self.same]:  # last, so that new ids can be meant
+            found_stated = self.map.find(stated, kind, self.same)
+            matches = Matches(matches.what, pd.concat([matches.frame, found_stated.frame], ignore_index=True))
+            ids |= found_stated.ids
         self._tell(file, matches, own, new=new)
         return ids
 

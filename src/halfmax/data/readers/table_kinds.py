@@ -26,6 +26,7 @@ from halfmax.errors import DataError, examples
 
 #: Just enough to be read without being told; every provider's own kind is surer.
 _SURE_RESPONSE, _SURE_ENTITIES, _SURE_MATRIX = 0.56, 0.53, 0.51
+_WORDS = ("true", "false")
 _GENES_OF_HEAD, _NUMBERS_OF_HEAD, _MOST, _FEW, _WIDE = 0.3, 0.8, 0.5, 5, 60
 _FIELDS = frozenset(
     plain_name(n) for known in (SAMPLE_COLUMNS, DRUG_COLUMNS) for names in known.values() for n in names
@@ -93,7 +94,7 @@ def _is_number(cell: str) -> bool:
     try:
         float(cell.replace(",", "."))
     except ValueError:
-        return False
+        return cell.lower() in _WORDS
     return True
 
 
@@ -144,7 +145,7 @@ def _read_matrix(
 
     Expression is put on a log2 scale, unless it is z-scores.
     """
-    booleans = any(cell.strip().lower() in ("true", "false") for row in glimpse(path).rows[1:] for cell in row[1:50])
+    booleans = any(cell.strip().lower() in _WORDS for row in glimpse(path).rows[1:] for cell in row[1:50])
     told = modality or ("mutation" if booleans else "expression")
     try:
         table = read_omics(path, told, unit=unit, orientation=orientation)
@@ -157,7 +158,7 @@ def _read_matrix(
         known = sum(symbol is not None for symbol in table.genes.symbols)
         raise DataError(
             f"{path}: it is a matrix, but only {known} of its {len(table.genes.names)} features are genes "
-            f"(others: {examples(table.genes.unknown)}). Say what it is, one of {', '.join(MODALITIES)} (kind=, --kind)."
+            f"(others: {examples(table.genes.unknown)}). Say what it is (kind=, --kind): {', '.join(MODALITIES)}."
         )
     findings = Findings(items=list(table.findings))
     frame, modality = table.frame, modality or (told if unit else _modality(table.frame.to_numpy(), told))
