@@ -77,7 +77,7 @@ def only(lines: IdMap, text: str, kind: str | None = None) -> tuple[object, str,
         ("CVCL_0002", "rrid", "id"),
         ("RRID:CVCL_0002", "rrid", "id"),
         ("HL60_HAEMATOPOIETIC_AND_LYMPHOID_TISSUE", "ccle_name", "id"),
-        ("HL60_BLOOD", "name", "key"),
+        ("HL60_SKIN", "name", "key"),
     ],
 )
 def test_a_line_is_found_by_any_of_its_ids(lines: IdMap, text: str, by: str, how: str) -> None:
@@ -117,6 +117,17 @@ def test_two_names_of_one_table_never_share_a_line_by_their_letters() -> None:
     alike = only_tt.find(["t-t", "T.T"])
     assert not alike.ids
     assert set(alike.ambiguous) == {"t-t", "T.T"}
+
+
+def test_a_derived_line_is_not_its_parent() -> None:
+    table = pd.DataFrame({"CCLEName": ["A549_LUNG", "A549CRAFKD_LUNG"]}, index=pd.Index(["A549", "A549_CRAF_KD"]))
+    lines = sample_map({"t": table}, {"t": "name"})
+    assert lines.find(["A549_LUNG", "A549_CRAF_KD", "A549_MEK_KD"]).ids == {
+        "A549_LUNG": "A549", "A549_CRAF_KD": "A549_CRAF_KD"
+    }  # fmt: skip
+    # An id of the column is known whatever it looks like, and none is cut to a shorter name.
+    odd = sample_map({"t": pd.DataFrame({"CCLE_ID": ["A549H3_Lung"]}, index=pd.Index(["A549-H3"]))}, {"t": "name"})
+    assert odd.find(["A549H3_Lung", "A549H3_Brain"], "ccle_name").ids == {"A549H3_Lung": "A549-H3"}
 
 
 def test_a_shared_cellosaurus_id_is_ambiguous(lines: IdMap) -> None:

@@ -35,7 +35,7 @@ class IdKind:
     columns
         Names of columns that hold it, in small letters and digits.
     name_in
-        Returns the name that an id is made of, where it is.
+        Returns the name that an id is made of, or None where it is of none.
     wider
         Returns the id of what this one is a part of, such as the patient of a tumour sample, or None.
     """
@@ -45,12 +45,12 @@ class IdKind:
     plain: Callable[[str], str | None]
     telling: re.Pattern[str] | None = None
     columns: tuple[str, ...] = ()
-    name_in: Callable[[str], str] | None = None
+    name_in: Callable[[str], str | None] | None = None
     wider: Callable[[str], str | None] | None = None
 
 
-def _mostly(kind: IdKind, texts: list[str]) -> bool:
-    return bool(texts) and sum(kind.plain(text) is not None for text in texts) >= _MOST_OF * len(texts)
+def _mostly(fits: Callable[[str], object], texts: list[str]) -> bool:
+    return bool(texts) and sum(fits(text) is not None for text in texts) >= _MOST_OF * len(texts)
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class Scheme:
         """Return the kind of id that most of these are by their look, or by the name of their column; else ``name``."""
         found = [text for text in dict.fromkeys(texts) if text not in _NOTHING]
         for kind in self.kinds:
-            if kind.telling is not None and _mostly(kind, found):
+            if kind.telling is not None and _mostly(kind.telling.fullmatch, found):
                 return kind.name
         for kind in self.kinds:
-            if column and plain_name(column) in kind.columns and _mostly(kind, found):
+            if column and plain_name(column) in kind.columns and _mostly(kind.plain, found):
                 return kind.name
         return "name"
 

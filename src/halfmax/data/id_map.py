@@ -193,8 +193,8 @@ class IdMap:
         if whole is not None and (found := self._by_id.get((kind.name, whole), ())):
             answer = self._answer(text, found, kind.name, "part", f"several have {whole}", "")
             return answer if answer["id"] is None else answer | {"why": f"part of {whole}"}
-        if not found and kind.name_in is not None:
-            return self._by_name(text, kind.name_in(text), bare=True)
+        if not found and kind.name_in is not None and (name := kind.name_in(text)):
+            return self._by_name(text, name, bare=True)
         if not found and id_kind is not None and text in self._by_spelling:
             return self._by_name(text, text, bare=False)  # a name among ids
         shared = f"several {self.scheme.what}s have this {kind.title}"

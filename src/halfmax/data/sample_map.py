@@ -18,7 +18,15 @@ _RRID = re.compile(r"(?:RRID:)?\s*(CVCL_[A-Z0-9]{4})", re.IGNORECASE)
 _COSMIC = re.compile(r"(?:COSMIC[:\s]*|COSS)?(\d{3,8})(?:\.0+)?", re.IGNORECASE)
 # Project, site, patient; sample type (01 to 09 are tumours) with vial; portion, plate, centre.
 _BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?:-\d{2})?)(?:[A-Z](?:-.+)?)?", re.IGNORECASE)
-_CCLE = re.compile(r"[A-Z0-9]+_[A-Z]{2,}(?:_[A-Z]+)*")
+#: Tissues in CCLE's names; without one, a name such as A549_CRAF_KD is that of a derived line.
+_TISSUES = (
+    "ADRENAL_CORTEX AUTONOMIC_GANGLIA BILIARY_TRACT BONE BREAST CENTRAL_NERVOUS_SYSTEM CERVIX ENDOMETRIUM EYE "
+    "FIBROBLAST GASTROINTESTINAL_TRACT HAEMATOPOIETIC_AND_LYMPHOID_TISSUE KIDNEY LARGE_INTESTINE LIVER LUNG "
+    "MATCHED_NORMAL_TISSUE OESOPHAGUS OVARY PANCREAS PLACENTA PLEURA PRIMARY PROSTATE SALIVARY_GLAND SKIN "
+    "SMALL_INTESTINE SOFT_TISSUE STOMACH TESTIS THYROID UPPER_AERODIGESTIVE_TRACT URINARY_TRACT UVEA VULVA"
+).split()
+_CCLE = re.compile(rf"([A-Z0-9]+)_(?:{'|'.join(_TISSUES)})")
+_CCLE_ANY = re.compile(r"[A-Z0-9]+_\w+", re.IGNORECASE)
 
 
 def _plain(pattern: re.Pattern[str], text: str) -> str | None:
@@ -32,8 +40,9 @@ def _patient_of(barcode: str) -> str | None:
     return barcode[:12] if barcode[12:14] == "-0" else None
 
 
-def _name_in_ccle(text: str) -> str:
-    return text.split("_")[0]
+def _name_in_ccle(text: str) -> str | None:
+    found = _CCLE.fullmatch(text)
+    return found[1] if found else None
 
 
 #: How samples are named; what decides first stands first.
@@ -44,7 +53,7 @@ SAMPLE_SCHEME = Scheme(
         IdKind("sidm", "Sanger model id", partial(_plain, _SIDM), _SIDM, ("sangermodelid", "sidm", "modelid")),
         IdKind("cosmic", "COSMIC id", partial(_plain, _COSMIC), None,
                ("cosmicid", "cosmicidentifier", "cosmicsampleid", "cosmic", "cosmicsample")),
-        IdKind("ccle_name", "CCLE name", partial(_plain, _CCLE), _CCLE,
+        IdKind("ccle_name", "CCLE name", partial(_plain, _CCLE_ANY), _CCLE,
                ("cclename", "ccleid", "cclecelllinename"), _name_in_ccle),
         IdKind("barcode", "TCGA barcode", partial(_plain, _BARCODE), _BARCODE,
                ("bcrpatientbarcode", "tumorsamplebarcode", "barcode"), wider=_patient_of),
