@@ -91,7 +91,8 @@ def test_the_notes_say_what_was_recognised_matched_and_lost(files: list[Path], t
     }
     assert notes["incomplete"] == {"no measured value": 1, "sample without expression": 1}
     assert notes["expression_unit"] == "log2"
-    assert "repeated-pairs" in [finding["code"] for finding in notes["findings"]]
+    assert {"repeated-pairs", "drugs-merged"} <= {finding["code"] for finding in notes["findings"]}
+    assert mapping["drugs"]["responses.csv"]["merged"] == [["Erlotinib", ["Erlotinib", "Tarceva"]]]
     again = ResponseDataset.load(dataset.save(tmp_path / "saved"))
     assert again.fingerprint() == dataset.fingerprint()
     assert again.notes == notes
@@ -204,6 +205,20 @@ def test_a_providers_parts_are_joined_by_the_ids_that_its_responses_carry(fakes)
     assert dataset.omics["expression"].index.tolist() == ["HL-60"]
     assert dataset.notes["licences"] == ["terms"]
     assert set(dataset.samples["sanger_id"]) == {"SIDM00829", "SIDM00001"}
+
+
+def test_facts_of_tables_that_differ_in_type_can_be_saved(fakes, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    paths = fakes(
+        fake("r", response({("A", "d"): 0.1, ("B", "d"): 0.2, ("C", "d"): 0.3})),
+        fake("s", Part("samples", pd.DataFrame({"age": [50.0], "tissue": ["lung"]}, index=["A"]))),
+        fake(
+            "t", Part("samples", pd.DataFrame({"age": ["adult", None], "tissue": ["skin", "skin"]}, index=["B", "A"]))
+        ),
+    )
+    dataset = build_dataset(paths)
+    assert dataset.samples["age"].tolist()[:2] == ["50.0", "adult"]
+    assert dataset.samples["tissue"].tolist()[:2] == ["lung", "skin"]
+    assert ResponseDataset.load(dataset.save(tmp_path / "d")).fingerprint() == dataset.fingerprint()
 
 
 def test_measures_are_never_mixed(fakes) -> None:  # type: ignore[no-untyped-def]

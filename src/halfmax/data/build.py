@@ -10,6 +10,7 @@ import pandas as pd
 from halfmax.data.dataset import MODALITIES, PAIR_COLUMNS, ResponseDataset
 from halfmax.data.drug_names import DRUG_SCHEME, with_structure_keys
 from halfmax.data.findings import Finding, Findings
+from halfmax.data.id_kinds import Scheme
 from halfmax.data.identifiers import map_genes
 from halfmax.data.join import Joined
 from halfmax.data.join_parts import Losses, incomplete, join_omics, join_responses, one_measure
@@ -167,10 +168,10 @@ def _add_tables(
         roles = [part.role for part in reading.parts]
         for part in reading.parts:
             if part.role == "samples":
-                samples.add(file, part.frame.sort_index() if about_responses[file] else part.frame, part.id_kind)
+                samples.add(file, _ordered(part, about_responses[file]), _kind(part, SAMPLE_SCHEME))
             elif part.role == "drugs":
-                frame = part.frame.sort_index() if about_responses[file] else part.frame
-                drugs.add(file, with_structure_keys(frame), _drug_kind(part))
+                frame = with_structure_keys(_ordered(part, about_responses[file]))
+                drugs.add(file, frame, _kind(part, DRUG_SCHEME))
             elif part.role == "response":
                 if "samples" not in roles:
                     _add_carried(samples, file, part.frame, part.id_kind)
@@ -180,8 +181,13 @@ def _add_tables(
         samples.add(table, frame, SAMPLE_SCHEME.guess(map(str, frame.index), str(frame.index.name)))
 
 
-def _drug_kind(part: Part) -> str:
-    return DRUG_SCHEME.guess(map(str, part.frame.index), "drug_id") if part.id_kind == "name" else part.id_kind
+def _ordered(part: Part, by_id: bool) -> pd.DataFrame:
+    return part.frame.sort_index() if by_id else part.frame
+
+
+def _kind(part: Part, scheme: Scheme) -> str:
+    """Return what the ids of a table are, by their look where it does not say."""
+    return scheme.guess(map(str, part.frame.index), f"{scheme.what}_id") if part.id_kind == "name" else part.id_kind
 
 
 def _add_carried(joined: Joined, file: str, response: pd.DataFrame, id_kind: str) -> None:

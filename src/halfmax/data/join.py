@@ -91,6 +91,7 @@ class Joined:
             matches = Matches(matches.what, pd.concat([matches.frame, found_stated.frame], ignore_index=True))
             ids |= found_stated.ids
         self._tell(file, matches, own, new=new)
+        self._tell_merged(file, ids)
         return ids
 
     def table(self, ids: Iterable[str]) -> pd.DataFrame:
@@ -101,6 +102,9 @@ class Joined:
         facts = pd.DataFrame(index=wanted)
         if joined is not None:
             facts = joined.groupby(level=0, sort=False).first().reindex(wanted)
+            for column in facts.columns:
+                if pd.api.types.infer_dtype(facts[column], skipna=True).startswith("mixed"):
+                    facts[column] = _as_text(facts[column])  # numbers in one table, text in another
         entities = dict(zip(self.map.labels, self.map.entities, strict=True))
         for kind, column in self.columns.items():
             shown = ["|".join(entities[label].ids.get(kind, ())) or None for label in wanted]
@@ -122,6 +126,20 @@ class Joined:
             if name not in chosen:
                 chosen[name] = texts if pd.api.types.is_numeric_dtype(texts.dtype) else _as_text(texts)
         return pd.DataFrame(chosen, index=frame.index).set_axis(pd.Index(self.map.rows(file, part), dtype=object))
+
+    def _tell_merged(self, file: str, ids: Mapping[str, str]) -> None:
+        """Say which ids of one file are one here."""
+        groups: dict[str, list[str]] = {}
+        for text, label in ids.items():
+            groups.setdefault(label, []).append(text)
+        merged = {label: texts for label, texts in groups.items() if len(texts) > 1}
+        report = self.report[file]
+        if isinstance(report, dict):
+            report["merged"] = [[label, texts] for label, texts in merged.items()]
+        if merged:
+            what, shown = self.scheme.what, [f"{' = '.join(texts)} ({label})" for label, texts in merged.items()]
+            text = f"{sum(map(len, merged.values()))} {what} ids of {file} are {len(merged)} {what}s."
+            self.findings.append(Finding(f"{what}s-merged", "warning", text, tuple(shown[:10]), len(merged)))
 
     def _own(self, file: str) -> dict[str, str]:
         """Return what a file's own tables call their rows, and what these are called here."""
