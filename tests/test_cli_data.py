@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,32 +14,27 @@ from tests.data.small_tables import matrix, text
 RESPONSES = "cell_line,drug,IC50 (nM)\nline-0,x,10\nLine 1,x,20\nother,x,20\n"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["halfmax", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
+def run(*words: object) -> int:
+    return cli.main([*map(str, words)])
 
 
 def test_inspect_prints_json_and_tells_trouble_by_its_status(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = text(tmp_path, RESPONSES, "r.csv")
-    assert run(monkeypatch, "data", "inspect", path, "--json") == 0
+    assert run("data", "inspect", path, "--json") == 0
     assert json.loads(capsys.readouterr().out)["kind"] == "table-response"
-    assert run(monkeypatch, "data", "inspect", text(tmp_path, RESPONSES.replace(" (nM)", ""), "s.csv")) == 2
+    assert run("data", "inspect", text(tmp_path, RESPONSES.replace(" (nM)", ""), "s.csv")) == 2
     shown = capsys.readouterr().out
     assert "wrong" in shown
     assert "to do" in shown
 
 
-def test_build_writes_a_dataset_and_says_what_was_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_build_writes_a_dataset_and_says_what_was_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = text(tmp_path, RESPONSES.replace(" (nM)", ""), "[r].csv"), tmp_path / "dataset"
     matrix(3).to_csv(tmp_path / "e.csv")
     words = ("data", "build", "--from", path, "--from", tmp_path / "e.csv", "--out", out, "--unit", "nM")
-    assert run(monkeypatch, *words, "--unit", "log2", "--kind", "e.csv=expression", "--same", "other=line-0") == 0
+    assert run(*words, "--unit", "log2", "--kind", "e.csv=expression", "--same", "other=line-0") == 0
     said = capsys.readouterr()
     assert "[r].csv" in said.out
     assert "3 of 3 1 of 1" in " ".join(said.out.split())
@@ -50,9 +44,7 @@ def test_build_writes_a_dataset_and_says_what_was_lost(
     assert len(dataset.samples) == 2
 
 
-def test_build_refuses_what_it_does_not_understand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_build_refuses_what_it_does_not_understand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = text(tmp_path, RESPONSES, "r.csv")
     words = ("data", "build", "--from", path, "--out", tmp_path / "dataset")
     for more, message in (
@@ -61,7 +53,7 @@ def test_build_refuses_what_it_does_not_understand(
         (("--sample-id", "cosmik"), "Did you mean 'cosmic'"),
         (("--same", "other=nobody"), "stated to be 'nobody'"),
     ):
-        assert run(monkeypatch, *words, *more) == 2
+        assert run(*words, *more) == 2
         assert message in " ".join(capsys.readouterr().err.split())
         assert not (tmp_path / "dataset").exists()
 
