@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from halfmax import RESEARCH_USE
+from halfmax.cli_data import data_app
 from halfmax.errors import DataError, HalfmaxError
+from halfmax.terminal import console, download_bars, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from halfmax.data.findings import Finding
     from halfmax.evaluate import Progress as Where
     from halfmax.report import Report
 
@@ -30,9 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="List, fetch and describe datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-console = Console(stderr=True, highlight=False)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,7 +87,7 @@ def run(
         options["data__folder" if Path(data).is_dir() else "data__name"] = data
     checked = load_config(config, set_ or (), **options)
     folder = out or Path("runs") / checked.name
-    with _download() as fetching:
+    with download_bars() as fetching:
         dataset = load_data(checked, on_download=fetching)
     with _progress(f"{checked.split.protocol} · {dataset.name}") as show:
         report, _ = run_all(checked, folder, dataset=dataset, on_progress=show)
@@ -124,9 +123,9 @@ def ablate(
     checked = load_config(config, set_ or (), **options)
     if checked.split.folds is not None or checked.task.kind != "regression":
         raise DataError("ablate cuts its own folds and compares regressions: leave out split.folds and task.kind.")
-    with _download() as fetching:
+    with download_bars() as fetching:
         dataset = load_data(checked, on_download=fetching)
-    with _progress(f"{checked.split.protocol} · {checked.data.name}") as show:
+    with _progress(f"{checked.split.protocol} · {dataset.name}") as show:
         found = compare(
             dataset,
             chosen,
@@ -171,52 +170,20 @@ def predict(
     for modality, path in (("expression", expression), ("mutation", mutation), ("copy_number", copy_number)):
         if path is not None:
             table = read_omics(path, modality, unit=unit if modality == "expression" else None)
-            _say(table.findings)
+            say(table.findings)
             omics[modality] = table.frame
             if modality == "expression":
                 omics[modality], done = table.logged()
-                _say([done])
+                say([done])
     about = None if samples is None else read_samples(samples)
     ranked, matches = loaded.predict_samples(
         omics, drugs=_names(drugs), samples=about, allow_low_coverage=allow_low_coverage
     )
     for match in matches.values():
-        _say(match.findings)
+        say(match.findings)
     if top is not None:
         ranked = ranked[ranked["rank"] <= top]
     _write_table(ranked, out, loaded.measure_.label)
-
-
-@data_app.command("list")
-def data_list() -> None:
-    """List the embedded datasets."""
-    from halfmax.data.readers.embedded import list_datasets
-
-    table = Table("name", "measures", "about", "here", box=None)
-    for entry in list_datasets():
-        table.add_row(entry["name"], ", ".join(entry["measures"]), entry["about"], "yes" if entry["cached"] else "no")
-    Console().print(table)
-
-
-@data_app.command("get")
-def data_get(name: str, measure: Annotated[str, typer.Option(help="ln_ic50 or auc.")] = "ln_ic50") -> None:
-    """Fetch a dataset into the cache and convert it once."""
-    from halfmax.data.readers.embedded import describe, load
-
-    console.print(f"licence: {describe(name)['licence']}", markup=False)
-    with _download() as show:
-        dataset = load(name, measure, progress=show)
-    console.print(
-        f"{name}: {len(dataset.samples)} samples × {len(dataset.drugs)} drugs, {dataset.n_pairs:,} responses."
-    )
-
-
-@data_app.command("show")
-def data_show(name: str) -> None:
-    """Say what a dataset is, where it comes from, its licence and how to cite it."""
-    from halfmax.data.readers.embedded import describe
-
-    Console().print_json(json.dumps(describe(name), ensure_ascii=False))
 
 
 #: What `predict` can write.
@@ -237,22 +204,6 @@ def _progress(title: str) -> Iterator[Callable[[Where], None]]:
                 loss = where.log.get("valid_loss", where.log.get("train_loss"))
                 words += f" · epoch {where.epoch}" + (f" · loss {loss:.4f}" if loss is not None else "")
             bars.update(task, total=where.total, completed=where.done, description=f"{title} · {words}")
-
-        yield show
-
-
-@contextmanager
-def _download() -> Iterator[Callable[[str, int, int], None]]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done, total=total)
 
         yield show
 
@@ -287,12 +238,6 @@ def _names(drugs: str | None) -> list[str] | None:
     if not names:
         raise DataError(f"--drugs {drugs!r} names no drug.")
     return names
-
-
-def _say(findings: Iterable[Finding]) -> None:
-    styles = {"info": "dim", "warning": "yellow", "error": "red"}
-    for finding in findings:
-        console.print(f"{finding.level}: {finding.message}", style=styles[finding.level], markup=False, soft_wrap=True)
 
 
 def _write_table(table: pd.DataFrame, out: Path | None, unit: str) -> None:

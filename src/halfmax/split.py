@@ -11,6 +11,7 @@ import pandas as pd
 
 from halfmax.data.cell_lines import normalise_name
 from halfmax.data.dataset import ResponseDataset
+from halfmax.data.structures import structure_key
 from halfmax.errors import DataError, LeakageError, UnknownNameError, did_you_mean, examples
 
 IndexArray = npt.NDArray[np.int64]
@@ -73,8 +74,6 @@ def drug_groups(dataset: ResponseDataset) -> pd.Series:
     ids = dataset.drugs.index
     links = [_same_value(ids, pd.Series([normalise_name(i) for i in ids], index=ids))]
     if "smiles" in dataset.drugs:
-        from halfmax.features.drugs import structure_key
-
         links.append(_same_value(ids, dataset.drugs["smiles"].map(structure_key, na_action="ignore")))
     return _components(ids, np.concatenate(links))
 

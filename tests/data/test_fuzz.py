@@ -17,12 +17,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from halfmax.data.inspect import inspect_file
 from halfmax.data.readers.table import read_drugs, read_omics, read_response, read_samples
 from halfmax.data.tables import read_table
 from halfmax.errors import HalfmaxError
 
 GENES = ["TP53", "EGFR", "KRAS", "BRAF", "MDM2", "FAM134B", "HLA.A", "1-Mar", "ENSG00000141510.3", "NA"]
-READERS: list[Callable[[Path], object]] = [read_table, read_omics, read_response, read_drugs, read_samples]
+READERS: list[Callable[[Path], object]] = [
+    read_table,
+    read_omics,
+    read_response,
+    read_drugs,
+    read_samples,
+    inspect_file,
+]
 SECONDS = 2.0
 
 

@@ -65,6 +65,8 @@ _LOGARITHMS: Mapping[str, tuple[float, float]] = {
 }
 _LINEAR: Mapping[str, float] = {"uM": 1.0, "nM": 1e-3, "M": 1e6}
 _ENOUGH_SAMPLES = 8
+#: Units that `to_log` brings to log2(x + 1); it leaves the others as they are.
+TO_LOG2 = ("counts", "cpm", "tpm", "fpkm", "log2_tpm001", "ln", "log10")
 _POWERS_OF_SAMPLES = 32
 _MILLION_TOLERANCE = 0.02
 _LARGEST_LN_UM = 15.0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from importlib import import_module
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from halfmax.data.readers.columns import (
     pick,
     rows_with_id,
 )
+from halfmax.data.structures import check_smiles
 from halfmax.data.tables import read_table
 from halfmax.errors import DataError, did_you_mean, examples
 
@@ -121,8 +121,7 @@ def drugs_table(
 
 
 def _checked_smiles(column: pd.Series, findings: Findings) -> pd.Series:
-    """Return canonical SMILES of the largest fragments; the check lives with the drug features, a later room."""
-    check: Callable[[str], str] = import_module("halfmax.features.drugs").check_smiles
+    """Return canonical SMILES of the largest fragments."""
     known = column[column.notna()]  # pandas 3 makes NaN of None
     checked: dict[str, str] = {}
     wrong: list[str] = []
@@ -130,7 +129,7 @@ def _checked_smiles(column: pd.Series, findings: Findings) -> pd.Series:
         if text in checked:
             continue
         try:
-            checked[text] = check(text)
+            checked[text] = check_smiles(text)
         except DataError as error:
             wrong.append(f"{drug}: {error}")
     if wrong:

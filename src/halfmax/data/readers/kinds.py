@@ -119,6 +119,10 @@ KINDS: Registry[FileKind] = Registry(
         "gdsc-wes-variants": f"{_HERE}.gdsc_mutations:WES_VARIANTS",
         "gdsc-raw": f"{_HERE}.gdsc_raw:RAW",
         "cmp-mutations": f"{_HERE}.gdsc_mutations:CMP_MUTATIONS",
+        "table-drugs": f"{_HERE}.table_kinds:DRUGS",
+        "table-matrix": f"{_HERE}.table_kinds:MATRIX",
+        "table-response": f"{_HERE}.table_kinds:RESPONSE",
+        "table-samples": f"{_HERE}.table_kinds:SAMPLES",
     },
 )
 
@@ -136,6 +140,25 @@ def recognise(path: Path | str) -> list[tuple[float, FileKind]]:
     return sorted(((sure, kind) for sure, kind in found if sure > 0), key=lambda item: (-item[0], item[1].name))
 
 
+def kind_of(path: Path | str) -> FileKind:
+    """Return the kind of a file.
+
+    Raises
+    ------
+    DataError
+        If its kind is not recognised, or is not plain between two.
+    """
+    found = [item for item in recognise(path) if item[0] >= SURE]
+    if not found:
+        raise DataError(
+            f"{path} is of no kind that is recognised; say which with kind=, one of {', '.join(KINDS.names())}."
+        )
+    best = [kind for sure, kind in found if sure == found[0][0]]
+    if len(best) > 1:
+        raise DataError(f"{path} may be {examples([kind.name for kind in best])}; say which with kind=.")
+    return best[0]
+
+
 def read_any(path: Path | str, kind: str | None = None, **options: object) -> Reading:
     """Read a file of any known kind.
 
@@ -149,14 +172,5 @@ def read_any(path: Path | str, kind: str | None = None, **options: object) -> Re
     DataError
         If its kind is not recognised, is not plain between two, or the file is not usable.
     """
-    if kind is None:
-        found = [item for item in recognise(path) if item[0] >= SURE]
-        if not found:
-            raise DataError(
-                f"{path} is of no kind that is recognised; say which with kind=, one of {', '.join(KINDS.names())}."
-            )
-        best = [k.name for sure, k in found if sure == found[0][0]]
-        if len(best) > 1:
-            raise DataError(f"{path} may be {examples(best)}; say which with kind=.")
-        kind = best[0]
-    return KINDS.get(kind).read(Path(path), **options)
+    chosen = kind_of(path) if kind is None else KINDS.get(kind)
+    return chosen.read(Path(path), **options)
