@@ -15,7 +15,7 @@ from halfmax.errors import DataError, examples
 from halfmax.registry import Registry
 
 #: What a part of a dataset can be, besides a modality (`expression`, `mutation`, …).
-ROLES = ("response", "samples", "drugs", "wells", "clinical")
+ROLES = ("response", "samples", "drugs", "wells", "clinical", "variants")
 #: How sure a kind must be for a file to be read as it without being told.
 SURE = 0.5
 
@@ -91,7 +91,21 @@ class FileKind:
     options: tuple[str, ...] = field(default=())
 
 
-KINDS: Registry[FileKind] = Registry("reader", {})
+_HERE = "halfmax.data.readers"
+KINDS: Registry[FileKind] = Registry(
+    "reader",
+    {
+        "gdc-star-counts": f"{_HERE}.gdc:STAR_COUNTS",
+        "maf": f"{_HERE}.maf:MAF",
+        "tcga-biotab-drug": f"{_HERE}.clinical:BIOTAB_DRUG",
+        "tcga-survival": f"{_HERE}.clinical:SURVIVAL",
+        "xena-matrix": f"{_HERE}.xena:XENA_MATRIX",
+        "xena-clinical": f"{_HERE}.xena:XENA_CLINICAL",
+        "firehose-rsem": f"{_HERE}.firehose:FIREHOSE_RSEM",
+#        "vcf": f"{_HERE}.vcf:VCF",
+#        "single-cell": f"{_HERE}.single_cell:SINGLE_CELL",
+    },
+)
 
 
 def recognise(path: Path | str) -> list[tuple[float, FileKind]]:
