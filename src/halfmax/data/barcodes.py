@@ -99,7 +99,7 @@ class Barcode:
 
 
 def parse_barcode(text: str) -> Barcode | None:
-    """Return the parts of a barcode, whatever capitals and with dots (as R writes them) or hyphens; None if it is none."""
+    """Return the parts of a barcode, in any capitals, with hyphens or R's dots; None if it is none."""
     found = _BARCODE.fullmatch(text.strip())
     if found is None:
         return None
@@ -170,10 +170,13 @@ def choose_samples(
     _check_choice(aliquots, ("one", "all"), "aliquots")
     parsed = [parse_barcode(text) for text in ids]
     kind = np.array(
-        [b.kind if b else (kinds[row] if kinds is not None else "unknown") for row, b in enumerate(parsed)], dtype=object
+        [b.kind if b else (kinds[row] if kinds is not None else "unknown") for row, b in enumerate(parsed)],
+        dtype=object,
     )
     if foreign := [text for text, b in zip(ids, parsed, strict=True) if b is None]:
-        findings.info("no-barcodes", f"{len(foreign)} of {len(ids)} ids are no TCGA barcodes; kept as they are.", foreign)
+        findings.info(
+            "no-barcodes", f"{len(foreign)} of {len(ids)} ids are no TCGA barcodes; kept as they are.", foreign
+        )
     rows = _of_kind(ids, kind, samples, findings)
     names = [b.sample if b else text.strip() for text, b in zip(ids, parsed, strict=True)]
     if aliquots == "one":
@@ -198,10 +201,12 @@ def _of_kind(
     """Return the rows of the wanted kind; what is of no known kind stays."""
     counts = Counter(kind)
     if samples == "all":
-        findings.info("sample-kinds", f"samples: {', '.join(f'{n} {k}' for k, n in sorted(counts.items()))}; all are kept.")
+        findings.info(
+            "sample-kinds", f"samples: {', '.join(f'{n} {k}' for k, n in sorted(counts.items()))}; all are kept."
+        )
         return np.arange(len(ids), dtype=np.int64)
     keep = (kind == samples) | (kind == "unknown")
-    left = [ids[row] for row in np.flatnonzero(~keep)]
+    left = [ids[int(row)] for row in np.flatnonzero(~keep)]
     if left:
         what = ", ".join(f"{n} {k}" for k, n in sorted(counts.items()) if k not in (samples, "unknown"))
         message = f"{len(left)} samples are not {samples} ({what}) and are left out; samples='all' keeps them."

@@ -162,7 +162,10 @@ def _courses(table: Table, findings: Findings) -> pd.DataFrame:
     if strange:
         kinds = list(dict.fromkeys(strange))
         findings.warn(
-            "unknown-response", f"{len(strange)} responses are no RECIST category and do not count.", kinds, len(strange)
+            "unknown-response",
+            f"{len(strange)} responses are no RECIST category and do not count.",
+            kinds,
+            len(strange),
         )
     used = set(at.values())
     for name, names in COURSE.items():
@@ -187,7 +190,9 @@ def _days(table: Table, column: int, findings: Findings) -> npt.NDArray[np.float
             else:
                 bad.append(f"row {table.row_of(row)}: {text}")
     if bad:
-        findings.warn("bad-days", f"{len(bad)} cells of {table.columns[column]!r} are no number of days; left empty.", bad)
+        findings.warn(
+            "bad-days", f"{len(bad)} cells of {table.columns[column]!r} are no number of days; left empty.", bad
+        )
     return values
 
 

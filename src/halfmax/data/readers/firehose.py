@@ -115,7 +115,9 @@ def _values(
 def _numbers(table: Table, columns: list[int]) -> npt.NDArray[np.float32]:
     numbers = table.numbers(columns, np.float32)
     if numbers.bad:
-        shown = [f"row {table.row_of(row)}, column {table.columns[columns[at]]}: {text!r}" for row, at, text in numbers.bad]
+        shown = [
+            f"row {table.row_of(row)}, column {table.columns[columns[at]]}: {text!r}" for row, at, text in numbers.bad
+        ]
         raise DataError(f"{int(numbers.n_bad.sum())} cells are no numbers: {examples(shown)}.")
     return np.asarray(numbers.values, dtype=np.float32)
 

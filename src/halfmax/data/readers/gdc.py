@@ -1,4 +1,4 @@
-"""Gene expression of the GDC: STAR count files, one or a folder of them with the sample sheet that names the samples."""
+"""Gene expression of the GDC: STAR count files, one or a folder of them with the sheet that names the samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
@@ -97,7 +96,8 @@ def read_star_counts(
         genes, values = _matrix([sample.path for sample in kept], name, findings)
         findings.info("column-choice", f"the column {name!r} ({unit}) is read of each of {len(kept)} files.")
         frame, _ = by_feature(list(chosen.ids), genes, values, findings, genes=True)
-    about = chosen.samples.assign(cancer_type=[(sample.project or "").removeprefix("TCGA-") or None for sample in kept])
+    codes: list[str | None] = [(sample.project or "").removeprefix("TCGA-") or None for sample in kept]
+    about = chosen.samples.assign(cancer_type=pd.Series(codes, index=chosen.ids, dtype=object))
     id_kind = "barcode" if share_of_barcodes(ids) > 0.5 else "name"
     parts = (Part("expression", frame, unit=unit, id_kind=id_kind), Part("samples", about, id_kind=id_kind))
     return Reading("gdc-star-counts", parts, findings.all())
@@ -119,11 +119,15 @@ def _samples_of(path: Path, sheet: Path | None, findings: Findings) -> list[_Sam
     if not files:
         raise DataError(f"it holds no file *{_FILE}.tsv; it holds {examples([p.name for p in inside]) or 'none'}.")
     if sheet is None and len(sheets) > 1:
-        raise DataError(f"it holds {len(sheets)} sample sheets ({examples([p.name for p in sheets])}); say which: sheet=.")
+        raise DataError(
+            f"it holds {len(sheets)} sample sheets ({examples([p.name for p in sheets])}); say which: sheet=."
+        )
     if sheet is None and not sheets:
         names = [_Sample(p, name.split(".")[0]) for name, p in files.items()]
         findings.warn(
-            "no-sheet", f"there is no {_SHEET}.*.tsv, so {len(names)} samples are called after their files.", list(files)
+            "no-sheet",
+            f"there is no {_SHEET}.*.tsv, so {len(names)} samples are called after their files.",
+            list(files),
         )
         return names
     return _from_sheet(files, sheet or sheets[0], findings)
@@ -193,9 +197,7 @@ def _one_file_a_sample(found: list[_Sample], aliquots: Aliquots, findings: Findi
     return [group[0] for group in by_id.values()]
 
 
-def _matrix(
-    paths: Sequence[Path], column: str, findings: Findings
-) -> tuple[list[str], npt.NDArray[np.float32]]:
+def _matrix(paths: Sequence[Path], column: str, findings: Findings) -> tuple[list[str], npt.NDArray[np.float32]]:
     """Return gene ids, and values of shape ``(n_files, n_genes)``, with the copies on Y added to their genes."""
     ids, first = _read_one(paths[0], column)
     values = np.empty((len(paths), len(first)), dtype=np.float32)

@@ -102,8 +102,8 @@ KINDS: Registry[FileKind] = Registry(
         "xena-matrix": f"{_HERE}.xena:XENA_MATRIX",
         "xena-clinical": f"{_HERE}.xena:XENA_CLINICAL",
         "firehose-rsem": f"{_HERE}.firehose:FIREHOSE_RSEM",
-#        "vcf": f"{_HERE}.vcf:VCF",
-#        "single-cell": f"{_HERE}.single_cell:SINGLE_CELL",
+        "vcf": f"{_HERE}.vcf:VCF",
+        "single-cell": f"{_HERE}.single_cell:SINGLE_CELL",
     },
 )
 

@@ -14,25 +14,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from halfmax.data.barcodes import Aliquots, Chosen, Which, choose_samples, share_of_barcodes
-from halfmax.data.findings import Findings
+from halfmax.data.findings import Finding, Findings
 from halfmax.data.gene_names import NO_NAMES
 from halfmax.data.identifiers import map_genes
-from halfmax.data.readers.effects import EFFECTS, NON_SILENT, check_effects, effect_of
+from halfmax.data.readers.effects import EFFECTS, NON_SILENT, Effect, check_effects, effect_of
 from halfmax.data.readers.glimpse import Glimpse
 from halfmax.data.readers.kinds import FileKind, Part, Reading
 from halfmax.data.readers.maf_stream import MafRows
+from halfmax.data.readers.mutations import Pairs, codes_of, distinct, gene_matrix
 from halfmax.data.readers.places import naming
-from halfmax.errors import DataError, examples
+from halfmax.errors import DataError
 
 VARIANT_COLUMNS = (
     "gene", "chromosome", "start", "end", "reference", "alternative", "classification", "effect", "protein_change",
     "build",
 )  # fmt: skip
 _NOT_SOMATIC = ("germline", "loh", "wildtype", "post-transcriptional modification")
-_BUILDS = {"37": "hg19", "37.0": "hg19", "hg19": "hg19", "grch37": "hg19", "grch37-lite": "hg19", "38": "hg38",
-           "hg38": "hg38", "grch38": "hg38", "36": "hg18", "36.1": "hg18", "hg18": "hg18", "ncbi36": "hg18"}  # fmt: skip
+_BUILD_NAMES = {"hg18": "36 36.1 hg18 ncbi36", "hg19": "37 37.0 hg19 grch37 grch37-lite", "hg38": "38 hg38 grch38"}
+_BUILDS = {name: build for build, names in _BUILD_NAMES.items() for name in names.split()}
 _NO_GENE = {"", "unknown", *map(str.lower, NO_NAMES)}
-_FLUSH = 1 << 20
 
 
 def read_maf(
@@ -88,7 +88,9 @@ def read_maf(
         _report(tally, rows, findings)
         ids = list(tally.aliquots)
         chosen = choose_samples(ids, findings, samples=samples, aliquots=aliquots)
-        frame = _matrix(tally, chosen, genes, min_samples, findings)
+        symbols, told = _symbols(list(tally.genes))
+        findings.extend(told)
+        frame = gene_matrix(tally.pairs, symbols, chosen, len(ids), findings, genes=genes, min_samples=min_samples)
         about = chosen.samples.join(tally.burden(chosen), validate="one_to_one")
         id_kind = "barcode" if share_of_barcodes(ids) > 0.5 else "name"
         parts = [Part("mutation", frame, id_kind=id_kind), Part("samples", about, id_kind=id_kind)]
@@ -115,11 +117,11 @@ def stream_variants(path: Path | str) -> Iterator[pd.DataFrame]:
             columns = {c: batch[c] for c in ("aliquot", "chromosome", "start", "end", "reference", "classification",
                                              "protein_change")}  # fmt: skip
             frame = pa.table(columns | {"alternative": alternative}).to_pandas()
-            keys, codes = _distinct(_gene_keys(batch))
+            keys, codes = distinct(_gene_keys(batch))
             frame["gene"] = np.array(_symbols(keys)[0], dtype=object)[codes]
-            words, at = _distinct(batch["classification"])
+            words, at = distinct(batch["classification"])
             frame["effect"] = np.array([effect_of(word) or "" for word in words], dtype=object)[at]
-            builds, at = _distinct(batch["build"])
+            builds, at = distinct(batch["build"])
             frame["build"] = np.array([_BUILDS.get(b.lower(), b) for b in builds], dtype=object)[at]
             yield frame[["aliquot", *VARIANT_COLUMNS]]
 
@@ -128,7 +130,7 @@ def stream_variants(path: Path | str) -> Iterator[pd.DataFrame]:
 class _Tally:
     """What is counted while the rows go by."""
 
-    effects: tuple[str, ...]
+    effects: tuple[Effect, ...]
     aliquots: dict[str, int] = field(default_factory=dict)
     genes: dict[str, int] = field(default_factory=dict)
     classes: Counter[str] = field(default_factory=Counter)
@@ -136,7 +138,7 @@ class _Tally:
     filters: Counter[str] = field(default_factory=Counter)
     n_not_somatic: int = 0
     n_without_sample: int = 0
-    pairs: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    pairs: Pairs = field(default_factory=Pairs)
     variants: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.int8]]] = field(
         default_factory=list
     )
@@ -149,20 +151,18 @@ class _Tally:
         batch = batch.filter(pc.invert(pc.or_(not_somatic, nobody)))
         if not batch.num_rows:
             return
-        words, classes = _distinct(batch["classification"])
+        words, classes = distinct(batch["classification"])
         self.classes.update(dict(zip(words, np.bincount(classes, minlength=len(words)).tolist(), strict=True)))
         for counter, column in ((self.builds, "build"), (self.filters, "filter")):
-            names, codes = _distinct(batch[column])
+            names, codes = distinct(batch[column])
             counter.update(dict(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True)))
         rank = {effect: place for place, effect in enumerate(EFFECTS)}
         known = [effect_of(word) for word in words]
         effect = np.array([rank[e] if e else len(EFFECTS) for e in known], dtype=np.int8)[classes]
-        aliquot = _codes(batch["aliquot"], self.aliquots)
-        gene = _codes(_gene_keys(batch), self.genes)
-        counts = np.isin(effect, [rank[e] for e in self.effects])  # type: ignore[index]
-        self.pairs.append(np.unique((aliquot[counts].astype(np.int64) << 32) | gene[counts]))
-        if sum(map(len, self.pairs)) > _FLUSH + len(self.pairs[0]):
-            self.pairs = [np.unique(np.concatenate(self.pairs))]
+        aliquot = codes_of(batch["aliquot"], self.aliquots)
+        gene = codes_of(_gene_keys(batch), self.genes)
+        counts = np.isin(effect, [rank[e] for e in self.effects])
+        self.pairs.add(aliquot[counts], gene[counts])
         place = pc.binary_join_element_wise(
             *(batch[c] for c in ("aliquot", "chromosome", "start", "end", "reference", "allele_1", "allele_2")), "\t"
         )
@@ -175,7 +175,7 @@ class _Tally:
         order = np.lexsort((effect, hashes))
         first = np.r_[True, hashes[order][1:] != hashes[order][:-1]]
         aliquot, effect = aliquot[order][first], effect[order][first]
-        counts = np.isin(effect, [EFFECTS.index(e) for e in self.effects])  # type: ignore[arg-type]
+        counts = np.isin(effect, [EFFECTS.index(e) for e in self.effects])
         n = len(self.aliquots)
         frame = {
             "n_variants": np.bincount(aliquot, minlength=n)[chosen.rows],
@@ -197,20 +197,7 @@ def _gene_keys(batch: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(batch["gene"], batch["entrez"], "\t")
 
 
-def _distinct(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Return the distinct texts and, for each row, which it is."""
-    encoded = pc.dictionary_encode(column.combine_chunks())
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    return encoded.dictionary.to_pylist(), np.asarray(encoded.indices.to_numpy(), dtype=np.int64)
-
-
-def _codes(column: pa.ChunkedArray, known: dict[str, int]) -> npt.NDArray[np.int32]:
-    """Return the number of each text, giving new ones the next."""
-    names, codes = _distinct(column)
-    return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int32)[codes]
-
-
-def _symbols(keys: Sequence[str]) -> tuple[list[str], tuple[object, ...]]:
+def _symbols(keys: Sequence[str]) -> tuple[list[str], tuple[Finding, ...]]:
     """Return the current symbol for ``Hugo_Symbol<tab>Entrez_Gene_Id``, empty for none, and what there is to say.
 
     A current symbol is taken as it is; where it is not one, the Entrez id says which gene is meant.
@@ -235,7 +222,9 @@ def _symbols(keys: Sequence[str]) -> tuple[list[str], tuple[object, ...]]:
 
 def _report(tally: _Tally, rows: MafRows, findings: Findings) -> None:
     if rows.n_comments:
-        findings.info("comments", f"{rows.n_comments} comment lines before the table are skipped.", count=rows.n_comments)
+        findings.info(
+            "comments", f"{rows.n_comments} comment lines before the table are skipped.", count=rows.n_comments
+        )
     if not tally.aliquots:
         raise DataError(
             f"none of its {rows.n_rows} rows is a somatic variant of a named sample ({tally.n_not_somatic} are not "
@@ -243,7 +232,10 @@ def _report(tally: _Tally, rows: MafRows, findings: Findings) -> None:
         )
     if tally.n_without_sample:
         findings.mended(
-            "rows-without-id", f"{tally.n_without_sample} rows have no sample and are left out.", (), tally.n_without_sample
+            "rows-without-id",
+            f"{tally.n_without_sample} rows have no sample and are left out.",
+            (),
+            tally.n_without_sample,
         )
     if tally.n_not_somatic:
         message = f"{tally.n_not_somatic} rows are not somatic (Mutation_Status) and are left out."
@@ -282,45 +274,6 @@ def _report(tally: _Tally, rows: MafRows, findings: Findings) -> None:
     not_passed = sum(n for word, n in tally.filters.items() if word.upper() not in ("", "PASS", "."))
     if not_passed:
         findings.info("filter", f"{not_passed} variants are kept although their FILTER is not PASS.", count=not_passed)
-
-
-def _matrix(
-    tally: _Tally, chosen: Chosen, genes: Sequence[str] | None, min_samples: int, findings: Findings
-) -> pd.DataFrame:
-    symbols, told = _symbols(list(tally.genes))
-    findings.extend(told)  # type: ignore[arg-type]
-    codes = np.unique(np.concatenate(tally.pairs)) if tally.pairs else np.empty(0, dtype=np.int64)
-    row_of = np.full(len(tally.aliquots), -1)
-    row_of[chosen.rows] = np.arange(len(chosen.rows))
-    rows, raw = row_of[codes >> 32], (codes & 0xFFFFFFFF).astype(np.int64)
-    names = np.array(symbols, dtype=object)[raw]
-    if nameless := int((names == "").sum()):
-        findings.info("no-gene", f"{nameless} mutated places lie in no named gene and are left out.", count=nameless)
-    use = (rows >= 0) & (names != "")
-    rows, names = rows[use], names[use]
-    columns, at = np.unique(names.astype(str), return_inverse=True)
-    if genes is not None:
-        asked = map_genes(genes)
-        wanted = [str(s) if s is not None else n for s, n in zip(asked.symbols, asked.names, strict=True)]
-        place = {symbol: i for i, symbol in enumerate(wanted)}
-        to = np.array([place.get(str(c), -1) for c in columns], dtype=np.int64)
-        absent = [g for g, w in zip(genes, wanted, strict=True) if w not in set(columns.tolist())]
-        if absent:
-            findings.info("genes-without-mutation", f"{len(absent)} of {len(genes)} genes have no mutation.", absent)
-        labels = list(genes)
-    else:
-        pairs = np.unique(rows.astype(np.int64) << 32 | at)
-        often = np.bincount(pairs & 0xFFFFFFFF, minlength=len(columns)) >= min_samples
-        if rare := int((~often).sum()):
-            findings.info("rare-genes", f"{rare} genes are mutated in fewer than {min_samples} samples; left out.", count=rare)
-        to = np.where(often, np.cumsum(often) - 1, -1)
-        labels = [str(c) for c in columns[often]]
-    if not labels:
-        raise DataError(f"no gene is mutated by {examples(tally.effects)} in its {len(chosen.rows)} samples.")
-    values = np.zeros((len(chosen.rows), len(labels)), dtype=np.float32)
-    column = to[at] if len(at) else at
-    values[rows[column >= 0], column[column >= 0]] = 1
-    return pd.DataFrame(values, index=chosen.ids, columns=pd.Index(labels, dtype=object))
 
 
 def _recognise(seen: Glimpse) -> float:

@@ -100,7 +100,7 @@ class MafRows:
             for batch in file.iter_batches(1 << 16, columns=[raw[at] for at in places.values()]):
                 yield _complete(pa.table(batch), {column: raw[at] for column, at in places.items()})
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"it is a damaged Parquet file ({_first_line(error)}).") from None
+            raise DataError(f"it is a damaged Parquet file ({first_line(error)}).") from None
 
     def _from_text(self, header: str, head: int, places: Mapping[str, int]) -> Iterator[pa.Table]:
         mark = "\t" if "\t" in header else ","
@@ -115,7 +115,7 @@ class MafRows:
 
         try:
             with pyarrow.csv.open_csv(
-                self._open(),
+                open_text(self.path),
                 read_options=pyarrow.csv.ReadOptions(
                     column_names=names, skip_rows=head + 1, block_size=BLOCK_BYTES, use_threads=False
                 ),
@@ -135,7 +135,7 @@ class MafRows:
                     yield _complete(pa.table(batch), used)
         except (pa.ArrowException, OSError, EOFError) as error:
             if not wrong and "Empty CSV" not in str(error):
-                raise DataError(f"it cannot be read: {_first_line(error)}.") from None
+                raise DataError(f"it cannot be read: {first_line(error)}.") from None
         if wrong:
             shown = ", ".join(f"row {(row.number or 0) + head} has {row.actual_columns}" for row in wrong[:3])
             raise DataError(
@@ -145,13 +145,13 @@ class MafRows:
         if not found:
             raise DataError("it has a header and no rows below it.")
 
-    def _open(self) -> pa.NativeFile:
-        file = pa.OSFile(str(self.path))
-        if file.read(2) == b"\x1f\x8b":
-            file.seek(0)
-            return pa.CompressedInputStream(file, "gzip")
-        file.seek(0)
-        return file
+
+def open_text(path: Path) -> pa.NativeFile:
+    """Open a text for streaming, unpacked if it is packed with gzip, whatever its name says."""
+    file = pa.OSFile(str(path))
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return pa.CompressedInputStream(file, "gzip") if packed else file
 
 
 def _complete(batch: pa.Table, used: Mapping[str, str]) -> pa.Table:
@@ -169,5 +169,6 @@ def _complete(batch: pa.Table, used: Mapping[str, str]) -> pa.Table:
     return pa.table(columns, names=list(COLUMNS))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library says, for a message of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

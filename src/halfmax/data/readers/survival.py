@@ -72,14 +72,16 @@ def read_survival(path: Path | str, *, strict: bool = False) -> Reading:
         findings.extend(table.findings)
         at = table.find(*PATIENT)
         if not at:
-            raise DataError(f"it has no column for the patient, such as {PATIENT[0]!r}; it has {examples(table.columns)}.")
+            raise DataError(
+                f"it has no column for the patient, such as {PATIENT[0]!r}; it has {examples(table.columns)}."
+            )
         frame, used = survival_of(table, findings)
         if frame.empty:
             raise DataError(f"it has no endpoint, such as OS and OS.time; it has {examples(table.columns, 9)}.")
         key = list(frame.columns)
         others = [i for i, name in enumerate(table.columns) if i not in used | {at[0]} and name and name not in key]
-        about = {table.columns[i]: [text or None for text in table.text(i)] for i in reversed(others)}
-        frame = frame.assign(**dict(reversed(about.items())))
+        texts = {table.columns[i]: [text or None for text in table.text(i)] for i in reversed(others)}  # the first wins
+        frame = frame.join(pd.DataFrame(dict(reversed(texts.items())), index=frame.index, dtype=object))
         frame = by_patient(frame, list(table.text(at[0])), key, findings)
     return Reading("tcga-survival", (Part("clinical", frame, id_kind="barcode"),), findings.all())
 
@@ -97,10 +99,16 @@ def survival_of(table: Table, findings: Findings) -> tuple[pd.DataFrame, set[int
         numbers = table.numbers([time])
         if numbers.bad:
             shown = [f"row {table.row_of(row)}: {text!r}" for row, _, text in numbers.bad]
-            findings.warn("bad-times", f"{int(numbers.n_bad[0])} cells of {table.columns[time]!r} are no numbers; left empty.", shown)
+            findings.warn(
+                "bad-times",
+                f"{int(numbers.n_bad[0])} cells of {table.columns[time]!r} are no numbers; left empty.",
+                shown,
+            )
         values = np.where(np.isfinite(numbers.values[:, 0]), numbers.values[:, 0], np.nan)
         if negative := int((values < 0).sum()):
-            findings.mended("negative-times", f"{negative} times of {name.upper()} are negative; left empty.", (), negative)
+            findings.mended(
+                "negative-times", f"{negative} times of {name.upper()} are negative; left empty.", (), negative
+            )
             values = np.where(values < 0, np.nan, values)
         found[f"{name}_days"] = values if days else values * DAYS_PER_MONTH
         happened = _events(table, (event or censored)[0], findings)
@@ -109,7 +117,7 @@ def survival_of(table: Table, findings: Findings) -> tuple[pd.DataFrame, set[int
         both = np.isfinite(found[f"{name}_days"]) & np.isfinite(found[f"{name}_event"])
         findings.info(
             f"survival-{name}",
-            f"{name.upper()}: {int(both.sum())} rows with time and event, {int(np.nansum(found[f'{name}_event'][both]))} "
+            f"{name.upper()}: {int(both.sum())} rows with time and event, {int(found[f'{name}_event'][both].sum())} "
             f"events; from {table.columns[time]!r} in {'days' if days else 'months (× 30.44 = days)'} and "
             f"{table.columns[(event or censored)[0]]!r}.",
         )
@@ -144,7 +152,11 @@ def _find(table: Table, names: tuple[str, ...]) -> list[int]:
 def _events(table: Table, column: int, findings: Findings) -> npt.NDArray[np.float64]:
     texts = [text.lower() for text in table.text(column)]
     values = np.array([1.0 if t in _YES else 0.0 if t in _NO else np.nan for t in texts])
-    strange = sorted({t for t, v in zip(texts, values, strict=True) if np.isnan(v) and t not in ("", "na", "nan", "#n/a")})
+    strange = sorted(
+        {t for t, v in zip(texts, values, strict=True) if np.isnan(v) and t not in ("", "na", "nan", "#n/a")}
+    )
     if strange:
-        findings.warn("bad-events", f"{len(strange)} words of {table.columns[column]!r} are no event; left empty.", strange)
+        findings.warn(
+            "bad-events", f"{len(strange)} words of {table.columns[column]!r} are no event; left empty.", strange
+        )
     return values

@@ -90,7 +90,9 @@ def _modality(seen: Glimpse) -> tuple[str, str]:
     rows = [row for row in seen.rows[1:] if row]
     if rows and sum(_PROBE.fullmatch(row[0]) is not None for row in rows) > len(rows) / 2:
         return "methylation", "its rows are named as methylation probes are"
-    values = pd.to_numeric(pd.Series([cell for row in rows for cell in row[1:]], dtype=object), errors="coerce").dropna()
+    values = pd.to_numeric(
+        pd.Series([cell for row in rows for cell in row[1:]], dtype=object), errors="coerce"
+    ).dropna()
     if len(values) and bool((values % 1 == 0).all()) and values.abs().max() <= 2:
         if values.min() < 0:
             return "copy_number", "its first rows hold whole numbers from -2 to 2 (GISTIC)"
@@ -106,7 +108,9 @@ def _unit(table: OmicsTable, findings: Findings) -> str:
         if unit == "log2_tpm001":
             findings.info("xena-hub", "it is log2(TPM + 0.001), the Toil recompute hub's unit.")
         elif unit == "log2":
-            findings.info("xena-hub", "it is log2(x + 1): RSEM normalised counts in the TCGA hub, else see its hub's page.")
+            findings.info(
+                "xena-hub", "it is log2(x + 1): RSEM normalised counts in the TCGA hub, else see its hub's page."
+            )
         return unit
     values = table.frame.to_numpy()
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
