@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "protein_change": ("HGVSp_Short", "Protein_Change", "amino_acid_change_WU", "amino_acid_change", "AAChange"),
 }
 NEEDED = ("gene", "classification", "aliquot")
-_MOST_WRONG_ROWS = 1000
 
 
 @dataclass
@@ -106,22 +106,14 @@ class MafRows:
         mark = "\t" if "\t" in header else ","
         names = [str(i) for i in range(header.count(mark) + 1)]
         used = {column: str(at) for column, at in places.items()}
-        wrong: list[pyarrow.csv.InvalidRow] = []
         found = False
-
-        def note(row: pyarrow.csv.InvalidRow) -> str:
-            wrong.append(row)
-            return "skip" if len(wrong) < _MOST_WRONG_ROWS else "error"
-
         try:
             with pyarrow.csv.open_csv(
                 open_text(self.path),
                 read_options=pyarrow.csv.ReadOptions(
                     column_names=names, skip_rows=head + 1, block_size=BLOCK_BYTES, use_threads=False
                 ),
-                parse_options=pyarrow.csv.ParseOptions(
-                    delimiter=mark, quote_char=False if mark == "\t" else '"', invalid_row_handler=note
-                ),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=mark, quote_char=False if mark == "\t" else '"'),
                 convert_options=pyarrow.csv.ConvertOptions(
                     include_columns=list(dict.fromkeys(used.values())),
                     column_types=dict.fromkeys(names, pa.string()),
@@ -129,19 +121,16 @@ class MafRows:
                 ),
             ) as reader:
                 for batch in reader:
-                    if wrong:
-                        break
                     found = found or batch.num_rows > 0
                     yield _complete(pa.table(batch), used)
         except (pa.ArrowException, OSError, EOFError) as error:
-            if not wrong and "Empty CSV" not in str(error):
+            if cells := re.search(r"(Row #\d+)?.*Expected (\d+) columns, got (\d+)", str(error)):
+                raise DataError(
+                    f"{(cells[1] or 'a row').lower().replace('#', '')} has {cells[3]} cells, {cells[2]} are expected; the "
+                    "file is cut off or damaged: download it again."
+                ) from None
+            if "Empty CSV" not in str(error):
                 raise DataError(f"it cannot be read: {first_line(error)}.") from None
-        if wrong:
-            shown = ", ".join(f"row {(row.number or 0) + head} has {row.actual_columns}" for row in wrong[:3])
-            raise DataError(
-                f"{len(wrong)} rows have too many or too few cells: {len(names)} are expected, {shown}; the file is "
-                "cut off or damaged, download it again."
-            )
         if not found:
             raise DataError("it has a header and no rows below it.")
 
