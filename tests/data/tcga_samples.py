@@ -52,9 +52,9 @@ def star_folder(folder: Path, samples: Mapping[int, tuple[str, str]], *, nested:
     return folder
 
 
-GDC_MAF = ("Hugo_Symbol", "Entrez_Gene_Id", "Center", "NCBI_Build", "Chromosome", "Start_Position", "End_Position", "Strand",
-           "Variant_Classification", "Variant_Type", "Reference_Allele", "Tumor_Seq_Allele1", "Tumor_Seq_Allele2",
-           "Tumor_Sample_Barcode", "HGVSp_Short")  # fmt: skip
+GDC_MAF = ("Hugo_Symbol", "Entrez_Gene_Id", "Center", "NCBI_Build", "Chromosome", "Start_Position", "End_Position",
+           "Strand", "Variant_Classification", "Variant_Type", "Reference_Allele", "Tumor_Seq_Allele1",
+           "Tumor_Seq_Allele2", "Tumor_Sample_Barcode", "HGVSp_Short")  # fmt: skip
 FIREHOSE_MAF = tuple({"Start_Position": "Start_position", "End_Position": "End_position",
                       "HGVSp_Short": "Protein_Change"}.get(name, name) for name in GDC_MAF)  # fmt: skip
 

@@ -62,8 +62,8 @@ def test_normal_samples_are_left_out_and_counted() -> None:
     ("first", "second"),
     [(ALIQUOT, ALIQUOT.replace("01A", "01B")),  # the lowest vial
      (ALIQUOT.replace("11R", "11H"), ALIQUOT), (ALIQUOT, ALIQUOT.replace("11R", "11T")),  # the better analyte
-     (ALIQUOT.replace("11D", "11D").replace("11R", "11D"), ALIQUOT.replace("11R", "11W")),  # native before amplified
-     (ALIQUOT.replace("11R", "12R"), ALIQUOT), (ALIQUOT.replace("A144", "A145"), ALIQUOT)],  # the highest portion, plate
+     (ALIQUOT.replace("11R", "11D"), ALIQUOT.replace("11R", "11W")),  # native before amplified
+     (ALIQUOT.replace("11R", "12R"), ALIQUOT), (ALIQUOT.replace("A144", "A145"), ALIQUOT)],  # the highest
 )  # fmt: skip
 def test_one_aliquot_of_a_sample_is_kept_in_whatever_order(first: str, second: str) -> None:
     for ids in ([first, second], [second, first]):

@@ -15,7 +15,7 @@ from halfmax.data.readers.firehose import read_rsem
 from halfmax.data.readers.gdc import read_star_counts
 from halfmax.data.readers.kinds import Reading, read_any, recognise
 from halfmax.data.readers.survival import read_survival
-from halfmax.data.readers.xena import read_xena_clinical, read_xena_matrix
+from halfmax.data.readers.xena import read_xena_clinical
 from halfmax.errors import DataError, UnknownNameError
 from tests.data.tcga_samples import biotab_text, star_folder, star_name, star_text
 
@@ -115,7 +115,7 @@ def test_files_and_sheet_must_belong_together(tmp_path: Path) -> None:
 def test_a_bad_value_of_star_counts_is_refused(tmp_path: Path, bad: str) -> None:
     text = star_text([1, 2, 3, 4, 5]).replace("\t2\t1.0\t", f"\t{bad}\t1.0\t")
     assert bad in text
-    with pytest.raises(DataError, match="ENSG00000146648|row 8"):
+    with pytest.raises(DataError, match=r"ENSG00000146648|row 8"):
         read_star_counts(write(tmp_path / "a.tsv", text))
 
 
@@ -198,13 +198,25 @@ def test_a_xena_matrix_of_calls_is_told(tmp_path: Path, values: tuple[int, ...],
     np.testing.assert_array_equal(reading.part(modality)["EGFR"], calls[1, :-1])
 
 
-# Cells of the BRCA and STAD clinical matrices of UCSC Xena.
-CLINICAL = """sampleID\t_EVENT\t_OS\t_OS_IND\t_OS_UNIT\t_PATIENT\t_cohort\t_primary_disease\t_primary_site\tage_at_initial_pathologic_diagnosis\tgender\t_GENOMIC_ID_x
-TCGA-B7-5816-01\t0\t812\t0\tdays\tTCGA-B7-5816\tTCGA Stomach Cancer (STAD)\tstomach adenocarcinoma\tStomach\t51\tFEMALE\tid
-TCGA-B7-5816-11\t0\t812\t0\tdays\tTCGA-B7-5816\tTCGA Stomach Cancer (STAD)\tstomach adenocarcinoma\tStomach\t51\tFEMALE\tid
-TCGA-B7-5818-01\t1\t356\t1\tdays\tTCGA-B7-5818\tTCGA Stomach Cancer (STAD)\tstomach adenocarcinoma\tStomach\t[Not Available]\tMALE\tid
-TCGA-B7-5818-06\t1\t356\t1\tdays\tTCGA-B7-5818\tTCGA Stomach Cancer (STAD)\tstomach adenocarcinoma\tStomach\t62\tMALE\tid
-"""
+# Cells of the STAD clinical matrix of UCSC Xena, and a second sample of a patient.
+CLINICAL_COLUMNS = ("sampleID", "_EVENT", "_OS", "_OS_IND", "_OS_UNIT", "_PATIENT", "_cohort", "_primary_disease",
+                    "_primary_site", "age_at_initial_pathologic_diagnosis", "gender", "_GENOMIC_ID_x")  # fmt: skip
+CLINICAL = "\n".join(
+    "\t".join(row)
+    for row in (
+        CLINICAL_COLUMNS,
+        *(
+            (sample, event, days, event, "days", sample[:12], "TCGA Stomach Cancer (STAD)", "stomach adenocarcinoma",
+             "Stomach", age, sex, "id")
+            for sample, event, days, age, sex in (
+                ("TCGA-B7-5816-01", "0", "812", "51", "FEMALE"),
+                ("TCGA-B7-5816-11", "0", "812", "51", "FEMALE"),
+                ("TCGA-B7-5818-01", "1", "356", "[Not Available]", "MALE"),
+                ("TCGA-B7-5818-06", "1", "356", "62", "MALE"),
+            )
+        ),
+    )
+) + "\n"  # fmt: skip
 
 
 def test_a_xena_clinical_matrix_gives_samples_and_survival(tmp_path: Path) -> None:
@@ -284,7 +296,8 @@ def test_drug_courses_become_ordered_responses(tmp_path: Path, course: str, valu
 
 def test_drug_columns_have_other_names_in_some_cohorts(tmp_path: Path) -> None:
     columns = ["bcr_patient_uuid", "bcr_patient_barcode", "bcr_drug_barcode", "drug_name", "therapy_type",
-               "days_to_drug_therapy_start", "days_to_drug_therapy_end", "measure_of_response", "regimen_number"]  # fmt: skip
+               "days_to_drug_therapy_start", "days_to_drug_therapy_end", "measure_of_response",
+               "regimen_number"]  # fmt: skip
     same = read_drug_courses(write(tmp_path / "a.txt", biotab_text(COURSES))).part("response")
     for rows in (1, 3):
         path = write(tmp_path / "b.txt", biotab_text(COURSES, columns, header_rows=rows))

@@ -26,9 +26,10 @@ from tests.data.test_tcga_files import CLINICAL, COURSES, XENA_GENES, XENA_SAMPL
 from tests.data.test_vcf import VEP
 
 N_MUTATIONS, SECONDS = 50, 2.0
+SHEET = f"{SHEET_HEADER}\ni\t{star_name(1)}\ta\tb\tTCGA-X\tTCGA-A1-0001\tTCGA-A1-0001-01A\tP\n"
 SURVIVAL = "bcr_patient_barcode\ttype\tOS\tOS.time\nTCGA-A1-0001\tBRCA\t1\t300\nTCGA-A1-0002\tBRCA\t0\t20\n"
-SPLICES = (b'"', b"\0", b",", b"\t", b";", b"|", b"\n", b"\r", b"\xff", b"\xef\xbb\xbf", b"#", b"1e400", b"inf", b"-", b"[x]",
-           b"=", b"TCGA-A1-0001-11A", "٣".encode(), b"CSQ=", b"gene_id", b"PASS", b"0/99999999999")  # fmt: skip
+SPLICES = (b'"', b"\0", b",", b"\t", b";", b"|", b"\n", b"\r", b"\xff", b"\xef\xbb\xbf", b"#", b"1e400", b"inf", b"-",
+           b"[x]", b"=", b"TCGA-A1-0001-11A", "٣".encode(), b"CSQ=", b"gene_id", b"PASS", b"0/99999999999")  # fmt: skip
 
 
 def read_sheet(path: Path) -> object:

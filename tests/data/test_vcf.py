@@ -14,7 +14,7 @@ from tests.data.tcga_samples import ANN, CSQ, vcf_text
 from tests.data.test_tcga_files import found, write
 
 VEP = [
-    "17 7675088 C T PASS DP=9;CSQ=T|downstream_gene_variant|MODIFIER|WRAP53|ENSG00000141499|ENST2|,T|missense_variant|M|TP53|"
+    "17 7675088 C T PASS DP=9;CSQ=T|downstream_gene_variant|MODIFIER|WRAP53|E|ENST2|,T|missense_variant|M|TP53|"
     "ENSG00000141510|ENST1| 0/0 0/1 0/0",
     "7 55191822 T G PASS CSQ=G|synonymous_variant|L|EGFR|E|ENST1| 0/0 0/1 1|1",
     "10 87933147 C T germline;base_qual CSQ=T|stop_gained|H|PTEN|E|ENST1| 0/0 0/1 0/1",
@@ -81,8 +81,8 @@ def test_the_picked_transcript_is_taken(tmp_path: Path) -> None:
             "GENE=TP53;EFFECT=missense_variant",
         ),
         (
-            '##INFO=<ID=Gene.refGene,Number=.,Type=String,Description="ANNOVAR">\n##INFO=<ID=ExonicFunc.refGene,Number=.,'
-            'Type=String,Description="ANNOVAR">',
+            '##INFO=<ID=Gene.refGene,Number=.,Type=String,Description="ANNOVAR">\n##INFO=<ID=ExonicFunc.refGene,'
+            'Number=.,Type=String,Description="ANNOVAR">',
             "Gene.refGene=TP53;ExonicFunc.refGene=nonsynonymous_SNV",
         ),
     ],
@@ -113,14 +113,15 @@ def test_the_sample_is_named_by_the_file_or_the_caller(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("info", ["##source=caller", CSQ.replace("SYMBOL|Gene", "X|Y")])
 def test_no_annotation_says_what_is_needed(tmp_path: Path, info: str) -> None:
-    with pytest.raises(DataError, match="CSQ.*ANN.*vep --vcf --symbol"):
+    with pytest.raises(DataError, match=r"CSQ.*ANN.*vep --vcf --symbol"):
         read_vcf(write(tmp_path / "a.vcf", vcf_text(info, VEP, ("N1", "T1", "T2"))))
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [("x\n", "#CHROM"), (vcf_text(CSQ, []), "no record"), (vcf_text(CSQ, ["1 1 C T PASS DP=1"]), "has a gene"),
-     (vcf_text(CSQ, ["1 1 C T PASS DP=1"]) + "1\t2\n", "cannot be read"), (vcf_text(CSQ, VEP[2:3], "abc"), "has a gene")],
+     (vcf_text(CSQ, ["1 1 C T PASS DP=1"]) + "1\t2\n", "cannot be read"),
+     (vcf_text(CSQ, VEP[2:3], "abc"), "has a gene")],
 )  # fmt: skip
 def test_a_damaged_vcf_is_refused(tmp_path: Path, text: str, match: str) -> None:
     with pytest.raises(DataError, match=match):

@@ -25,8 +25,9 @@ _TABLES = ("response", "samples", "drugs")
 def to_mudata(dataset: ResponseDataset) -> Any:
     """Return the dataset as MuData.
 
-    ``mod`` has one AnnData a modality (``X`` in the modality's own type), ``obs`` what is known of the samples,
-    ``obsm["response"]`` the samples × drugs grid of responses, NaN where there is none, for looking at. The tables that
+    ``mod`` has one AnnData a modality: ``X`` in the modality's own type, and ``var["feature"]`` with the names of its
+    features, of which ``var_names`` are made by adding the modality where two modalities share a name, as MuData wants
+    it. ``obs`` has what is known of the samples, ``obsm["response"]`` the samples × drugs grid of responses, NaN where there is none, for looking at. The tables that
     are read back are in ``uns["halfmax"]``: response, samples, drugs, drug_features, and what they mean.
 
     Raises
@@ -41,12 +42,14 @@ def to_mudata(dataset: ResponseDataset) -> Any:
         raise DataError(f"{len(strange)} modalities have a '/' in their name: {examples(strange)}; rename them.")
     tables = {name: getattr(dataset, name) for name in _TABLES}
     encoded = {name: _encode(frame, name) for name, frame in tables.items()}
+    names = [str(feature) for frame in dataset.omics.values() for feature in frame.columns]
+    shared = len(set(names)) < len(names)
     with _quiet(mudata):
         mods = {
             name: anndata.AnnData(
                 X=frame.to_numpy(copy=True),
                 obs=pd.DataFrame(index=pd.Index(frame.index, dtype=object, name=None)),
-                var=pd.DataFrame(index=pd.Index(frame.columns, dtype=object, name=None)),
+                var=_var(name, frame.columns, shared=shared),
             )
             for name, frame in dataset.omics.items()
         }
@@ -164,6 +167,12 @@ def _quiet(mudata: Any) -> Iterator[None]:
         yield
 
 
+def _var(modality: str, features: pd.Index, *, shared: bool) -> pd.DataFrame:
+    names = [str(feature) for feature in features]
+    index = pd.Index([f"{modality}:{name}" if shared else name for name in names], dtype=object)
+    return pd.DataFrame({"feature": np.array(names, dtype=object)}, index=index)
+
+
 def _matrices(dataset: ResponseDataset) -> dict[str, pd.DataFrame]:
     return {**dataset.omics, **{f"drug_features/{name}": frame for name, frame in dataset.drug_features.items()}}
 
@@ -183,13 +192,13 @@ def _encode(frame: pd.DataFrame, what: str) -> tuple[pd.DataFrame, dict[str, Any
 
     Text with missing cells becomes categorical, which has a place for them; ``/`` in a name would open a group.
     """
-    columns: dict[str, pd.Series] = {}
+    columns: dict[str, Any] = {}
     described: list[list[str]] = []
     for name in frame.columns:
         column, key = frame[name], str(name).replace("%", "%25").replace("/", "%2F")
         dtype = column.dtype
         if isinstance(dtype, pd.CategoricalDtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biuf"):
-            columns[key] = column
+            columns[key] = column.array
         elif pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype):
             missing = column.isna()
             if strange := [value for value in column[~missing].unique() if not isinstance(value, str)]:
@@ -197,10 +206,7 @@ def _encode(frame: pd.DataFrame, what: str) -> tuple[pd.DataFrame, dict[str, Any
                     f"the column {name!r} of {what} holds {len(strange)} values that are neither text nor numbers "
                     f"throughout: {examples(strange)}; make it one of them."
                 )
-            text = column.astype(object)
-            columns[key] = (
-                pd.Series(pd.Categorical(text.where(~missing, None)), column.index) if missing.any() else text
-            )
+            columns[key] = pd.Categorical(column) if missing.any() else column.to_numpy(dtype=object)
         else:
             raise DataError(f"the column {name!r} of {what} holds {dtype}; text, numbers and categories are kept.")
         described.append([key, str(name), "category" if isinstance(dtype, pd.CategoricalDtype) else str(dtype)])
@@ -215,8 +221,7 @@ def _decode(stored: pd.DataFrame, described: Mapping[str, Any]) -> pd.DataFrame:
     for key, name, dtype in described["columns"]:
         column = stored[key]
         if dtype == "object":
-            text = column.astype(object)
-            columns[name] = text.where(text.notna(), None).to_numpy(dtype=object)
+            columns[name] = np.array([None if pd.isna(text) else text for text in column], dtype=object)
         else:
             columns[name] = column.array if dtype == "category" else column.astype(dtype).array
     index = (
@@ -230,9 +235,8 @@ def _decode(stored: pd.DataFrame, described: Mapping[str, Any]) -> pd.DataFrame:
 def _frame(mod: Any, names: list[str | None]) -> pd.DataFrame:
     values = mod.X.toarray() if hasattr(mod.X, "toarray") else np.asarray(mod.X)
     index = pd.Index(list(map(str, mod.obs_names)), name=names[0], dtype=object)
-    return pd.DataFrame(
-        values, index=index, columns=pd.Index(list(map(str, mod.var_names)), name=names[1], dtype=object)
-    )
+    features = list(map(str, mod.var["feature"]))
+    return pd.DataFrame(values, index=index, columns=pd.Index(features, name=names[1], dtype=object))
 
 
 def _features(stored: Mapping[str, Any], names: list[str | None]) -> pd.DataFrame:

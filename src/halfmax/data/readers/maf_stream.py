@@ -124,10 +124,10 @@ class MafRows:
                     found = found or batch.num_rows > 0
                     yield _complete(pa.table(batch), used)
         except (pa.ArrowException, OSError, EOFError) as error:
-            if cells := re.search(r"(Row #\d+)?.*Expected (\d+) columns, got (\d+)", str(error)):
+            if cells := re.search(r"(?:(Row #\d+): )?Expected (\d+) columns, got (\d+)", str(error)):
                 raise DataError(
-                    f"{(cells[1] or 'a row').lower().replace('#', '')} has {cells[3]} cells, {cells[2]} are expected; the "
-                    "file is cut off or damaged: download it again."
+                    f"{(cells[1] or 'a row').lower().replace('#', '')} has {cells[3]} cells, {cells[2]} are expected; "
+                    "the file is cut off or damaged: download it again."
                 ) from None
             if "Empty CSV" not in str(error):
                 raise DataError(f"it cannot be read: {first_line(error)}.") from None
