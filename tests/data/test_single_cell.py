@@ -115,6 +115,16 @@ def test_rows_that_are_samples_stay(tmp_path: Path) -> None:
         read_single_cell(tmp_path / "bulk.h5ad", rows="genes")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["h5ad", "10x"])
+def test_indices_out_of_range_are_refused(tmp_path: Path, name: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = h5ad(tmp_path / "a.h5ad") if name == "h5ad" else tenx_h5(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        file["X/indices" if name == "h5ad" else "matrix/indices"][3] = 2**30
+    with pytest.raises(DataError, match="damaged"):
+        read_single_cell(path)
+
+
 def test_genes_may_be_named_in_a_column(tmp_path: Path) -> None:
     path = h5ad(tmp_path / "a.h5ad", var=pd.DataFrame({"feature_name": SYMBOLS}, [f"row{i}" for i in range(4)]))
     assert list(read_single_cell(path).part("expression").columns) == SYMBOLS

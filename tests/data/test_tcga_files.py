@@ -13,12 +13,13 @@ import pytest
 from halfmax.data.readers.clinical import category_of, drug_key, is_missing, read_drug_courses
 from halfmax.data.readers.firehose import read_rsem
 from halfmax.data.readers.gdc import read_star_counts
-from halfmax.data.readers.kinds import Reading, read_any, recognise
+from halfmax.data.readers.kinds import KINDS, Reading, read_any, recognise
 from halfmax.data.readers.survival import read_survival
 from halfmax.data.readers.xena import read_xena_clinical
 from halfmax.errors import DataError, UnknownNameError
 from tests.data.tcga_samples import biotab_text, star_folder, star_name, star_text
 
+MODULES = ("gdc", "maf", "vcf", "clinical", "survival", "xena", "firehose", "single_cell")
 SAMPLES = {
     1: ("TCGA-A1-A0SB-01A", "Primary Tumor"),
     2: ("TCGA-A1-A0SB-11A", "Solid Tissue Normal"),
@@ -320,3 +321,11 @@ def test_words_of_clinical_tables() -> None:
     ]
     assert [is_missing(w) for w in ("[Not Evaluated]", "Unknown", "", "0", "No")] == [True, True, True, False, False]
     assert drug_key(" Gemcitabine\t HCl ") == "gemcitabine hcl"
+
+
+def test_the_page_names_every_kind() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tutorials" / "tcga.md").read_text(encoding="utf-8")
+    kinds = [KINDS.get(name) for name in KINDS.names()]
+    ours = {kind.name for kind in kinds if kind.read.__module__.rsplit(".", 1)[1] in MODULES}
+    assert len(ours) == 9
+    assert not [name for name in ours if f"| `{name}` |" not in text]

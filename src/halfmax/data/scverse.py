@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,14 @@ FORMAT, FORMAT_VERSION, KEY = "halfmax-mudata", 1, "halfmax"
 _TABLES = ("response", "samples", "drugs")
 
 
-def to_mudata(dataset: ResponseDataset) -> Any:
+def to_mudata(dataset: ResponseDataset) -> object:
     """Return the dataset as MuData.
 
     ``mod`` has one AnnData a modality: ``X`` in the modality's own type, and ``var["feature"]`` with the names of its
     features, of which ``var_names`` are made by adding the modality where two modalities share a name, as MuData wants
-    it. ``obs`` has what is known of the samples, ``obsm["response"]`` the samples × drugs grid of responses, NaN where there is none, for looking at. The tables that
-    are read back are in ``uns["halfmax"]``: response, samples, drugs, drug_features, and what they mean.
+    it. ``obs`` has what is known of the samples, ``obsm["response"]`` the samples × drugs grid of responses, NaN where
+    there is none, for looking at. The tables that are read back are in ``uns["halfmax"]``: response, samples, drugs,
+    drug_features, and what they mean.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def to_mudata(dataset: ResponseDataset) -> Any:
     return data
 
 
-def from_mudata(data: Any) -> ResponseDataset:
+def from_mudata(data: object) -> ResponseDataset:
     """Return the dataset in a MuData that `to_mudata` made; of a part of one, the dataset of its samples.
 
     Raises
@@ -96,7 +98,8 @@ def from_mudata(data: Any) -> ResponseDataset:
     DataError
         If it was not made by `to_mudata`, is of a newer format, or lacks something.
     """
-    stored = data.uns.get(KEY) if hasattr(data, "uns") else None
+    mudata: Any = data
+    stored = mudata.uns.get(KEY) if hasattr(data, "uns") else None
     if not isinstance(stored, Mapping) or str(stored.get("format")) != FORMAT:
         raise DataError(
             f"it holds no responses of halfmax (uns[{KEY!r}]). Give its modalities as tables to read_dataset, with the "
@@ -107,12 +110,14 @@ def from_mudata(data: Any) -> ResponseDataset:
     try:
         meta = json.loads(str(stored["meta"]))
         tables = {name: _decode(stored[name], meta["tables"][name]) for name in _TABLES}
-        omics = {name: _frame(data.mod[name], meta["axes"][name]) for name in meta["modalities"] if name in data.mod}
+        omics = {
+            name: _frame(mudata.mod[name], meta["axes"][name]) for name in meta["modalities"] if name in mudata.mod
+        }
         drug_features = {
             name: _features(stored["drug_features"][str(i)], meta["axes"][f"drug_features/{name}"])
             for i, name in enumerate(meta["drug_features"])
         }
-        in_obs, obs = set(meta["samples_in_obs"]), set(map(str, data.obs_names))
+        in_obs, obs = set(meta["samples_in_obs"]), set(map(str, mudata.obs_names))
         dataset = ResponseDataset(
             meta["name"],
             Measure(*meta["measure"]),
@@ -139,7 +144,8 @@ def from_mudata(data: Any) -> ResponseDataset:
 
 def write_mudata(dataset: ResponseDataset, path: Path | str) -> Path:
     """Write the dataset as an ``.h5mu`` file, whole or not at all."""
-    data, path = to_mudata(dataset), Path(path)
+    data: Any = to_mudata(dataset)
+    path = Path(path)
     with atomic_file(path) as temporary, _quiet(import_or_say("mudata")):
         data.write_h5mu(temporary)
     return path
@@ -160,7 +166,7 @@ def read_mudata(path: Path | str) -> ResponseDataset:
 
 
 @contextmanager
-def _quiet(mudata: Any) -> Iterator[None]:
+def _quiet(mudata: ModuleType) -> Iterator[None]:
     """Keep MuData from copying the modalities' columns into each other, and from warning of it."""
     with warnings.catch_warnings(), mudata.set_options(pull_on_update=False):
         warnings.simplefilter("ignore")

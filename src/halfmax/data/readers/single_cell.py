@@ -147,6 +147,11 @@ def _read_h5ad(path: Path, layer: str | None, findings: Findings, *, raw: bool) 
     matrix = data.layers[layer] if layer is not None else holder.X
     if matrix is None:
         raise DataError(f"it has no X; say which layer: {', '.join(layers) or 'it has none'}.")
+    try:
+        if hasattr(matrix, "check_format"):  # indices out of range would be read as they are
+            matrix.check_format(full_check=True)
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError(f"its sparse matrix is damaged ({_short(error)}).") from None
     name = "raw.X" if raw else f"layers[{layer!r}]" if layer else "X"
     others = [f"layers[{other!r}]" for other in layers if other != layer]
     others += ["raw.X"] if data.raw is not None and not raw else []

@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -41,7 +42,7 @@ class Cells:
         Whether a 10x program wrote it, so that rows are cells.
     """
 
-    matrix: Any
+    matrix: Any  # a scipy matrix, sparse array or numpy array: AnnData gives any of them
     names: list[str]
     genes: list[str]
     obs: pd.DataFrame
@@ -50,7 +51,7 @@ class Cells:
     of_10x: bool = False
 
 
-def import_or_say(name: str) -> Any:
+def import_or_say(name: str) -> ModuleType:
     """Return a library of the extra `scverse`, or say how to install it."""
     try:
         return import_module(name)
