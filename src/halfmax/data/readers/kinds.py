@@ -123,6 +123,15 @@ KINDS: Registry[FileKind] = Registry(
         "table-matrix": f"{_HERE}.table_kinds:MATRIX",
         "table-response": f"{_HERE}.table_kinds:RESPONSE",
         "table-samples": f"{_HERE}.table_kinds:SAMPLES",
+        "gdc-star-counts": f"{_HERE}.gdc:STAR_COUNTS",
+        "maf": f"{_HERE}.maf:MAF",
+        "tcga-biotab-drug": f"{_HERE}.clinical:BIOTAB_DRUG",
+        "tcga-survival": f"{_HERE}.clinical:SURVIVAL",
+        "xena-matrix": f"{_HERE}.xena:XENA_MATRIX",
+        "xena-clinical": f"{_HERE}.xena:XENA_CLINICAL",
+        "firehose-rsem": f"{_HERE}.firehose:FIREHOSE_RSEM",
+        "vcf": f"{_HERE}.vcf:VCF",
+        "single-cell": f"{_HERE}.single_cell:SINGLE_CELL",
     },
 )
 

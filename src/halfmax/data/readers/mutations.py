@@ -1,0 +1,133 @@
+"""Pairs of a sample and a mutated gene, gathered while a file goes by, as a matrix of 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from halfmax.data.barcodes import Chosen
+from halfmax.data.findings import Findings
+from halfmax.data.identifiers import map_genes
+from halfmax.errors import DataError
+
+_FLUSH = 1 << 20
+_GENE = (1 << 32) - 1
+
+
+class Pairs:
+    """Distinct pairs of two numbers; memory grows with the distinct ones alone."""
+
+    def __init__(self) -> None:
+        self._parts: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+
+    def add(self, sample: npt.NDArray[np.int32], gene: npt.NDArray[np.int32]) -> None:
+        """Add pairs of a sample's and a gene's number, both of shape ``(n,)``."""
+        self._parts.append(np.unique((sample.astype(np.int64) << 32) | gene))
+        if sum(map(len, self._parts[1:])) > _FLUSH:
+            self._parts = [self._joined()]
+
+    def get(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return samples and genes of the distinct pairs."""
+        self._parts = [self._joined()]
+        return self._parts[0] >> 32, self._parts[0] & _GENE
+
+    def _joined(self) -> npt.NDArray[np.int64]:
+        return np.unique(np.concatenate(self._parts))
+
+
+def distinct(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Return the distinct texts of a column and, for each row, which it is."""
+    encoded = pc.dictionary_encode(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return encoded.dictionary.to_pylist(), np.asarray(encoded.indices.to_numpy(), dtype=np.int64)
+
+
+def codes_of(column: pa.ChunkedArray, known: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Return the number of each text of a column, giving those that are new the next numbers."""
+    names, codes = distinct(column)
+    return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int32)[codes]
+
+
+def gene_matrix(
+    pairs: Pairs,
+    symbols: Sequence[str],
+    chosen: Chosen,
+    n_ids: int,
+    findings: Findings,
+    *,
+    genes: Sequence[str] | None,
+    min_samples: int,
+) -> pd.DataFrame:
+    """Return samples × genes with 1 where a gene is mutated, float32.
+
+    Parameters
+    ----------
+    pairs
+        Numbers of samples and of genes.
+    symbols
+        What each gene's number means; empty for none.
+    chosen, n_ids
+        Which of the numbered samples stay, of how many.
+    genes
+        The columns, in their order; all that are mutated if not given.
+    min_samples
+        Without `genes`, leave out those that are mutated in fewer samples.
+
+    Raises
+    ------
+    DataError
+        If no gene is left.
+    """
+    row_of = np.full(n_ids, -1)
+    row_of[chosen.rows] = np.arange(len(chosen.rows))
+    samples, raw = pairs.get()
+    rows, names = row_of[samples], np.array(symbols, dtype=object)[raw]
+    if nameless := int((names == "").sum()):
+        findings.info("no-gene", f"{nameless} mutated places lie in no named gene and are left out.", count=nameless)
+    use = (rows >= 0) & (names != "")
+    rows, names = rows[use], names[use].astype(str)
+    columns, at = np.unique(names, return_inverse=True)
+    labels, to = (
+        _wanted(columns, genes, findings) if genes is not None else _often(rows, at, columns, min_samples, findings)
+    )
+    if not labels:
+        raise DataError(
+            f"no gene is mutated in its {len(chosen.rows)} samples; state genes= to have their columns of 0."
+        )
+    values = np.zeros((len(chosen.rows), len(labels)), dtype=np.float32)
+    column = to[at]
+    values[rows[column >= 0], column[column >= 0]] = 1
+    return pd.DataFrame(values, index=chosen.ids, columns=pd.Index(labels, dtype=object))
+
+
+def _wanted(
+    columns: npt.NDArray[np.str_], genes: Sequence[str], findings: Findings
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    asked = map_genes(genes)
+    wanted = [str(s) if s is not None else n for s, n in zip(asked.symbols, asked.names, strict=True)]
+    place = {symbol: i for i, symbol in enumerate(wanted)}
+    found = set(columns.tolist())
+    if absent := [gene for gene, symbol in zip(genes, wanted, strict=True) if symbol not in found]:
+        findings.info("genes-without-mutation", f"{len(absent)} of {len(genes)} genes have no mutation.", absent)
+    return list(genes), np.array([place.get(str(c), -1) for c in columns], dtype=np.int64)
+
+
+def _often(
+    rows: npt.NDArray[np.int64],
+    at: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.str_],
+    min_samples: int,
+    findings: Findings,
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    pairs = np.unique(rows.astype(np.int64) << 32 | at)
+    often = np.bincount(pairs & _GENE, minlength=len(columns)) >= min_samples
+    if rare := int((~often).sum()):
+        findings.info(
+            "rare-genes", f"{rare} genes are mutated in fewer than {min_samples} samples; left out.", count=rare
+        )
+    return [str(c) for c in columns[often]], np.where(often, np.cumsum(often) - 1, -1)
