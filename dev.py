@@ -3,7 +3,7 @@
 
     python3 dev.py run [halfmax run's own arguments]      the main job, from nothing to a report
     python3 dev.py test [pytest's own arguments] [--all]  the tests; --all adds the slow ones
-    python3 dev.py setup [--extra NAME]                   only the environment; extras: excel, test, dev, docs
+    python3 dev.py setup [--extra NAME]                   only the environment; extras: excel, scverse, test, dev, docs
 
 Every command takes --torch-index URL (or the variable HALFMAX_TORCH_INDEX), --constraints FILE and --venv FOLDER.
 Packages come from the index that your pip is configured for; a second call finds the work done and starts at once.
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 STATE = "halfmax-setup.json"
 LOG = "halfmax-setup.log"
-EXTRAS = ("excel", "test", "dev", "docs")
+EXTRAS = ("excel", "scverse", "test", "dev", "docs")
 # Measured on Linux x86-64 with Python 3.11: what a fresh `setup` downloads, and what it then takes on disk.
 SIZES = "About 410 MB to download (torch 192, pyarrow 55, scipy 35, rdkit 32 MB), 1.6 GB on disk."
 NEED_CPU, NEED_CUDA = 3.0, 12.0  # GB free, downloads included

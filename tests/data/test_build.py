@@ -45,9 +45,9 @@ def files(tmp_path: Path) -> list[Path]:
     ]
 
 
-def test_each_file_is_recognised_as_a_users_own(files: list[Path]) -> None:
+def test_each_file_is_recognised(files: list[Path]) -> None:
     assert [recognise(path)[0][1].name for path in files] == [
-        "table-response", "table-drugs", "table-samples", "table-matrix"
+        "table-response", "table-drugs", "depmap-model", "depmap-expression"
     ]  # fmt: skip
 
 

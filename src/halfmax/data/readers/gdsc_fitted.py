@@ -220,7 +220,7 @@ def _recognise(seen: Glimpse) -> float:
     line = has_any(seen, ids.COSMIC) or has_any(seen, ids.SIDM)
     if drug and line and has_any(seen, _IC50, _NUMBERS["auc"]):
         return 0.95
-    return 0.7 if drug and line and has_any(seen, _IC50) else 0.0
+    return 0.7 if has_any(seen, ids.DRUG_ID) and line and has_any(seen, _IC50) else 0.0
 
 
 FITTED = FileKind(
