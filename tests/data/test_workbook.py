@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from halfmax.data import workbook
 from halfmax.data.containers import Columns
 from halfmax.data.tables import MAX_BYTES, MAX_CELLS, read_table
-from halfmax.data.workbook import read_workbook
+from halfmax.data.workbook import first_rows, read_workbook
 from halfmax.errors import DataError, HalfmaxError
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -134,6 +134,18 @@ def test_a_column_that_turns_to_text_late_is_text_from_the_start(monkeypatch: py
     assert found.data.column(1).to_pylist()[6:] == [3.0, 0.25]
     assert found.data.column(2).to_pylist() == [None] * 7 + [5]
     assert found.data.column(3).type == pa.int64()
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_first_look_reads_no_more_than_the_head(tmp_path: Path) -> None:
+    rows = [["a", "b"], *[[f"row {i}", i] for i in range(9_000)]]
+    content = changed(saved(rows, second=[["x"]]), lambda part: part.replace(b"</sheetData>", b"<damaged"))
+    (tmp_path / "b.xlsx").write_bytes(content)
+    sheets, seen = first_rows(tmp_path / "b.xlsx", 3, MAX_BYTES)
+    assert sheets == ("Sheet", "second")
+    assert seen == (("a", "b"), ("row 0", "0"), ("row 1", "1"))
+    with pytest.raises(DataError, match="damaged"):
+        read_table(tmp_path / "b.xlsx")
 
 
 def test_too_many_bytes_or_cells_are_refused() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from importlib import import_module
 from itertools import chain, islice
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,8 @@ from halfmax.errors import DataError, examples
 MAX_WORKBOOK_CELLS = 20_000_000
 _MOST_ROWS, _MOST_EMPTY_ROWS = 1 << 20, 100_000
 _ROWS_AT_ONCE = 8192
+_HEAD_BYTES = 1 << 18
+_SHEET_DATA = re.compile(rb"<(\w+:)?sheetData[\s>]")
 _WHOLE_BELOW = 1e15
 #: References to cells and rows, as calamine takes them: any case, either quote.
 _WIDE = re.compile(rb"\br\s*=\s*[\"']([A-Za-z]{2,})")
@@ -62,7 +66,7 @@ def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: 
     DataError
         If it is no workbook, a damaged or too large one, or lacks the sheet.
     """
-    archive = _checked_zip(content, max_bytes)
+    archive = _checked_zip(io.BytesIO(content), max_bytes)
     if "[Content_Types].xml" not in archive.namelist():
         raise DataError(f"it is a zip archive (of {examples(archive.namelist())}); unpack it, and give one table.")
     most = min(max_cells, MAX_WORKBOOK_CELLS)
@@ -80,9 +84,64 @@ def read_workbook(content: bytes, sheet: str | None, max_bytes: int, max_cells: 
         raise DataError(f"it is a damaged workbook ({type(error).__name__}: {error}).") from None
 
 
-def _checked_zip(content: bytes, max_bytes: int) -> zipfile.ZipFile:
+def first_rows(path: Path, n_rows: int, max_bytes: int) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return the names of a workbook's sheets and the first rows of the first one, without reading sheets whole.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_rows
+        How many rows, blank ones at the top included.
+    max_bytes
+        Most bytes, unpacked, that it may say to hold.
+
+    Raises
+    ------
+    DataError
+        If it is a damaged or too large workbook, or no library is there to read it.
+    """
+    with _checked_zip(path, max_bytes) as archive:
+        try:
+            head, sheets = _head_copy(archive)
+            try:
+                with zipfile.ZipFile(io.BytesIO(head)) as short:
+                    rows = list(islice(_calamine_rows(short, None, MAX_WORKBOOK_CELLS), n_rows))
+            except _OtherReaderError:
+                rows = list(islice(_openpyxl_rows(head, None), n_rows))
+        except DataError:
+            raise
+        except Exception as error:  # openpyxl raises many kinds on a damaged workbook
+            raise DataError(f"it is a damaged workbook ({type(error).__name__}: {error}).") from None
+    return sheets, tuple(tuple(map(_cell_text, row)) for row in rows)
+
+
+def _head_copy(archive: zipfile.ZipFile) -> tuple[bytes, tuple[str, ...]]:
+    """Return the workbook with the first rows of every sheet alone, and the names of its sheets."""
+    copy, sheets = io.BytesIO(), ()
+    with zipfile.ZipFile(copy, "w") as short:
+        for entry in archive.infolist():
+            name = entry.filename.lower()
+            if not name.endswith((".xml", ".rels")):
+                continue
+            with archive.open(entry) as file:
+                part = file.read(_HEAD_BYTES) if "worksheets/" in name else file.read()
+            if len(part) == _HEAD_BYTES and (found := _SHEET_DATA.search(part)):
+                prefix = found[1] or b""
+                last = part.rfind(b"</" + prefix + b"row>")
+                if last > 0:
+                    ends = (b"row", b"sheetData", b"worksheet")
+                    part = part[:last] + b"".join(b"</" + prefix + end + b">" for end in ends)
+            if name.endswith("workbook.xml"):
+                found_sheets = ElementTree.fromstring(part).findall(".//{*}sheet")
+                sheets = tuple(str(sheet.get("name")) for sheet in found_sheets)
+            short.writestr(zipfile.ZipInfo(entry.filename), part)
+    return copy.getvalue(), sheets
+
+
+def _checked_zip(file: Path | io.BytesIO, max_bytes: int) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
+        archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
         raise DataError(f"it is a damaged workbook or zip archive ({error}).") from None
     unpacked = sum(entry.file_size for entry in archive.infolist())

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from halfmax.data.tables import plain_name
+from halfmax.data.tables import MAX_BYTES, plain_name
+from halfmax.data.workbook import first_rows
 from halfmax.errors import DataError
 
 HEAD_BYTES = 1 << 18
@@ -134,17 +134,7 @@ def _zip(path: Path) -> Glimpse:
     if "[Content_Types].xml" not in members:
         return Glimpse(path, "zip", members=members)
     try:
-        import openpyxl
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about styles and extensions, which are not read
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-            rows = book.worksheets[0].iter_rows(max_row=5, values_only=True)
-            cells = tuple(tuple("" if c is None else str(c) for c in row) for row in rows)
-        sheets = tuple(book.sheetnames)
-        book.close()
-    except ImportError:
-        raise DataError(f"{path}: it is an Excel workbook; run `pip install 'halfmax[excel]'`.") from None
-    except Exception as error:  # openpyxl raises many kinds on a damaged workbook
-        raise DataError(f"{path}: it is a damaged workbook ({type(error).__name__}: {error}).") from None
+        sheets, cells = first_rows(path, 5, MAX_BYTES)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     return Glimpse(path, "workbook", rows=cells, sheets=sheets, members=members)
