@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 
 from halfmax.data.package_index import IndexSettings
-from halfmax.data.sources import PackageSource
+from halfmax.data.packages import PackageSource
 
 CONTENT = b"PK" + np.random.default_rng(0).bytes(3_000_000)
 NAME = "thing-1.0-py3-none-any.whl"
