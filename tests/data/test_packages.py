@@ -7,7 +7,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from halfmax.data.package_index import IndexSettings
 from halfmax.data.packages import PACKAGES, PackageSource, fetch_package, get_package, place_of
 from halfmax.data.web import redact
 from halfmax.errors import DownloadError, UnknownNameError
-from tests.data.package_server import CONTENT, NAME, Handler, Server, Tricks, source_of
+from tests.data.faulty_server import CONTENT, serving
+from tests.data.package_server import NAME, Handler, Server, Tricks, source_of
 
 
 @pytest.fixture
@@ -30,13 +30,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     monkeypatch.setenv("HALFMAX_HOME", str(tmp_path / "home"))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with Server(("127.0.0.1", 0), Handler) as made:
-        made.tricks = Tricks()
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
+    with serving(Tricks(), Server, Handler) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 def fetched(server: Server, source: PackageSource | None = None) -> bytes:

@@ -106,9 +106,12 @@ def unpack_members(path: Path, pattern: str, folder: Path, *, max_bytes: int = 2
             check_room(folder, total)
             made = []
             for name, member in sorted(chosen.items()):
-                with archive.open(member) as packed, atomic_file(folder / name) as temporary:
-                    with temporary.open("wb") as handle:
-                        shutil.copyfileobj(packed, handle, 2**20)
+                with (
+                    atomic_file(folder / name) as temporary,
+                    archive.open(member) as packed,
+                    temporary.open("wb") as out,
+                ):
+                    shutil.copyfileobj(packed, out, 2**20)
                 made.append(folder / name)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path} is a damaged archive ({error}); delete it to have it fetched again.") from None

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -82,7 +83,7 @@ class Partial:
             self.spans = [Span(0, None, 0, 0)]
         else:
             cuts = [size * i // n_spans for i in range(n_spans + 1)]
-            self.spans = [Span(a, b, a, a) for a, b in zip(cuts, cuts[1:], strict=False)]
+            self.spans = [Span(a, b, a, a) for a, b in pairwise(cuts)]
         with self.path.open("wb") as handle:
             handle.truncate(size if n_spans > 1 and size is not None else 0)
         self.save()

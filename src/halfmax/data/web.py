@@ -97,7 +97,7 @@ class Web:
                 return response
             target = response.headers.get("Location", "")
             response.close()
-            url = _follow(url, target)
+            url = follow(url, target)
         raise DownloadError(f"{redact(start)} redirects more than {REDIRECTS} times; the last was to {redact(url)}.")
 
     def _ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
@@ -141,6 +141,26 @@ def redact(url: str) -> str:
     return urlunsplit((parts.scheme, f"{'***' if user else ''}{at}{host}", parts.path, "", ""))
 
 
+def follow(url: str, target: str) -> str:
+    """Return where a redirect or a link leads; credentials that it carries are left out.
+
+    Raises
+    ------
+    DownloadError
+        If it leads nowhere, to something that is not http(s), or from https to http.
+    """
+    if not target:
+        raise DownloadError(f"{redact(url)} leads nowhere.")
+    new = _bare(urljoin(_bare(url), target))
+    _check_scheme(new, f"({redact(url)}) leads to")
+    if urlsplit(url).scheme == "https" and urlsplit(new).scheme == "http":
+        raise DownloadError(
+            f"{redact(url)} leads to {redact(new)}, which is not encrypted: on the way anybody could change "
+            "the file. It is not followed."
+        )
+    return new
+
+
 def basic_auth(url: str) -> HTTPBasicAuth | None:
     """Return the credentials that stand in a URL, if any."""
     parts = urlsplit(url)
@@ -171,20 +191,6 @@ class _HostAuth(AuthBase):
         if auth is None and (netrc := get_netrc_auth(url)):
             auth = HTTPBasicAuth(*netrc)
         return request if auth is None else auth(request)
-
-
-def _follow(url: str, target: str) -> str:
-    """Return where a redirect leads; credentials that it carries are left out."""
-    if not target:
-        raise DownloadError(f"{redact(url)} redirects to nowhere.")
-    new = _bare(urljoin(_bare(url), target))
-    _check_scheme(new, f"({redact(url)}) redirects to")
-    if urlsplit(url).scheme == "https" and urlsplit(new).scheme == "http":
-        raise DownloadError(
-            f"{redact(url)} redirects to {redact(new)}, which is not encrypted: on the way anybody could change "
-            "the file. It is not followed."
-        )
-    return new
 
 
 def _check_scheme(url: str, verb: str) -> None:
