@@ -12,18 +12,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 PROTOCOLS = ("LPO", "LCO", "LDO")
-<<<<<<< HEAD
 COMMANDS = sorted(path.name for path in FOLDER.glob("*.py") if "argparse" in path.read_text(encoding="utf-8"))
-=======
-COMMANDS = (
-    "anchors.py",
-    "compare_drevalpy.py",
-    "download_faults.py",
-    "own_worker.py",
-    "peer_worker.py",
-    "scoring_speed.py",
-)
->>>>>>> 5182d26 (Test and document official downloads; random fault sequences)
 
 
 def folds(protocol: str) -> pd.DataFrame:

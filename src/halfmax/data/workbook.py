@@ -118,7 +118,8 @@ def first_rows(path: Path, n_rows: int, max_bytes: int) -> tuple[tuple[str, ...]
 
 def _head_copy(archive: zipfile.ZipFile) -> tuple[bytes, tuple[str, ...]]:
     """Return the workbook with the first rows of every sheet alone, and the names of its sheets."""
-    copy, sheets = io.BytesIO(), ()
+    copy = io.BytesIO()
+    sheets: tuple[str, ...] = ()
     with zipfile.ZipFile(copy, "w") as short:
         for entry in archive.infolist():
             name = entry.filename.lower()

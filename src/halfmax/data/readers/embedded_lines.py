@@ -6,8 +6,9 @@ import io
 
 import pandas as pd
 
+from halfmax.data.archives import read_members
+from halfmax.data.packages import PACKAGES, fetch_package
 from halfmax.data.readers.embedded import OnDownload
-from halfmax.data.sources import SOURCES, fetch, read_members
 
 _MEMBER = "gdsctools-1.0.1/gdsctools/data/cosmic_info.csv.gz"
 
@@ -25,9 +26,9 @@ def read_embedded_lines(progress: OnDownload | None = None) -> pd.DataFrame:
     DownloadError
         If it is not in the cache and cannot be fetched.
     """
-    source = SOURCES["gdsctools"]
+    source = PACKAGES["gdsctools"]
     say = progress or (lambda what, done, total: None)
-    archive = fetch(source, progress=lambda done, total: say(f"fetching {source.filename}", done, total))
+    archive = fetch_package(source, progress=lambda done, total: say(f"fetching {source.filename}", done, total))
     table = pd.read_csv(
         io.BytesIO(read_members(archive, [_MEMBER])[_MEMBER]), dtype=str, keep_default_na=False, encoding="utf-8"
     )
