@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from halfmax.data.readers.kinds import SURE, recognise
 from tests.data.small_tables import SYMBOLS, matrix
 
 ACHS = [f"ACH-{i:06d}" for i in range(1, 7)]
@@ -131,6 +132,11 @@ def put_ctrp(folder: Path) -> Path:
     for name, content in CTRP.items():
         put(folder, name, content)
     return folder
+
+
+def sure_kinds(path: Path) -> list[str]:
+    """Return the kinds that a file is surely of, those of anybody's own tables left out."""
+    return [kind.name for sure, kind in recognise(path) if sure >= SURE and kind.provider != "any"]
 
 
 #: Kind to the name and the content of a file of that kind.

@@ -14,9 +14,20 @@ import pytest
 
 from halfmax.data.readers import depmap_mutations, variants
 from halfmax.data.readers.depmap_matrix import copy_number_scale, read_depmap_copy_number, read_depmap_expression
-from halfmax.data.readers.kinds import Reading, read_any, recognise
+from halfmax.data.readers.kinds import Reading, read_any
 from halfmax.errors import DataError, UnknownNameError
-from tests.data.depmap_files import ACHS, FILES, GENES, MODEL, MUTATIONS, copy_number, damaging, expression, put
+from tests.data.depmap_files import (
+    ACHS,
+    FILES,
+    GENES,
+    MODEL,
+    MUTATIONS,
+    copy_number,
+    damaging,
+    expression,
+    put,
+    sure_kinds,
+)
 from tests.data.small_tables import SYMBOLS, codes, matrix
 
 HEADER = MUTATIONS.splitlines()[0] + "\n"
@@ -35,7 +46,7 @@ def told(reading: Reading, code: str) -> str:
 @pytest.mark.parametrize("kind", [kind for kind in FILES if kind.startswith("depmap")])
 def test_each_file_is_recognised_and_read(tmp_path: Path, kind: str) -> None:
     path = file_of(kind, tmp_path)
-    assert recognise(path)[0][1].name == kind
+    assert sure_kinds(path) == [kind]
     reading = read_any(path)
     assert reading.kind == kind
     assert reading.parts[0].id_kind == "ach"
@@ -44,7 +55,7 @@ def test_each_file_is_recognised_and_read(tmp_path: Path, kind: str) -> None:
 
 def test_files_of_the_same_layout_and_another_meaning_are_not_taken_for_expression(tmp_path: Path) -> None:
     path = put(tmp_path, "CRISPRGeneEffect.csv", expression())
-    assert not any(k.name.startswith("depmap") for sure, k in recognise(path) if sure >= 0.5)
+    assert not sure_kinds(path)
 
 
 @pytest.mark.parametrize("form", ["csv", "gzip", "parquet"])

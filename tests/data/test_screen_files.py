@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from halfmax.data.readers.kinds import Part, Reading, read_any, recognise
+from halfmax.data.readers.kinds import Part, Reading, read_any
 from halfmax.errors import DataError
-from tests.data.depmap_files import CCLE_DRUG, CTRP, PRISM, put, put_ctrp
+from tests.data.depmap_files import CCLE_DRUG, CTRP, PRISM, put, put_ctrp, sure_kinds
 from tests.data.small_tables import codes
 
 SHARED = os.environ.get("HALFMAX_SHARED_DATA")
@@ -38,7 +38,7 @@ def prism(folder: Path, content: str = PRISM) -> Path:
 
 def test_prism_prefers_the_newest_screen_and_counts_all_it_drops(tmp_path: Path) -> None:
     path = prism(tmp_path)
-    assert recognise(path)[0][1].name == "prism-secondary"
+    assert sure_kinds(path) == ["prism-secondary"]
     reading = read_any(path)
     first = ("ACH-000001", "BRD-K00000001")
     assert values(reading, "ln_ic50") == {first: pytest.approx(np.log(4))}  # two batches, averaged as logarithms
@@ -80,7 +80,7 @@ def test_bad_prism_files_are_refused(tmp_path: Path, old: str, new: str, match: 
 
 def test_ctrp_keeps_its_own_scale_and_says_so(tmp_path: Path) -> None:
     folder = put_ctrp(tmp_path)
-    assert recognise(folder)[0][1].name == "ctrp"
+    assert sure_kinds(folder) == ["ctrp"]
     reading = read_any(folder)
     assert values(reading, "ctrp_auc") == {("A549", "drug-a"): 13.5, ("MCF7", "drug-b"): 6.0}
     measure = response(reading, "ctrp_auc").measure
