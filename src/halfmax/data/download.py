@@ -85,7 +85,7 @@ def download(web: Web, link: Link, expected: Expected, target: Path, quarantine:
     try:
         transfer.run()
     finally:
-        if partial.n_bytes == 0:
+        if partial.n_bytes == 0 and not partial.complete:
             partial.drop()
     if continued and expected.pinned and not matches(partial.path, expected):
         log.info("the continued %s does not match its digest; fetching it whole", expected.filename)
