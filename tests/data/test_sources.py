@@ -123,6 +123,15 @@ def test_a_shipped_digest_is_not_overruled(server: FaultyServer, put: Put) -> No
     assert describe("thing")["record"] is None
 
 
+def test_a_digest_that_comes_to_be_shipped_holds_for_what_is_here(put: Put, tmp_path: Path) -> None:
+    put()
+    got()
+    put(sha256=sha(NEWER), size=len(NEWER))
+    with pytest.raises(DownloadError, match=f"sha256 is {sha(TABLE)} .* instead of {sha(NEWER)}"):
+        got()
+    assert len(list((tmp_path / "quarantine").glob("*-t.csv"))) == 1
+
+
 def test_terms_are_asked_once_for_each_wording(server: FaultyServer, put: Put) -> None:
     source = put(terms=STRICT)
     with pytest.raises(DownloadError, match=r"Research only\. Read them at https://example.org/strict.*--accept-terms"):
