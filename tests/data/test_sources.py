@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -168,19 +170,26 @@ def test_offline_says_what_to_put_where_and_takes_it(server: FaultyServer, put: 
     assert (record["url"], record["file"]["sha256"]) == ("", sha(TABLE))
 
 
-def test_two_processes_at_once_fetch_it_once(server: FaultyServer, put: Put, tmp_path: Path) -> None:
-    server.tricks.slow = [(200_000, 0.05)]
+def test_two_processes_at_once_fetch_it_once(server: FaultyServer, put: Put) -> None:
+    go_on = threading.Event()
+    server.tricks.before = lambda tricks: go_on.wait(60) and None
     program = (
-        "import sys\nfrom halfmax.data import sources\nfrom halfmax.data.source_table import Source, Terms\n"
+        "import sys\nfrom halfmax.data import download, package_index, sources\n"
+        "from halfmax.data.source_table import Source, Terms\n"
         "terms = Terms('open', '', '', 'https://example.org', False)\n"
         "source = Source('thing', '', '', '', 't.csv', 'https://example.org', terms, (), urls=(sys.argv[1],))\n"
         "sources.sources = lambda: {'thing': source}\n"
-        "sys.stdout.write(str(len(sources.fetch('thing').read_bytes())))\n"
+        "print('ready', flush=True)\n"
+        "print(len(sources.fetch('thing').read_bytes()))\n"
     )
     command = [sys.executable, "-c", program, f"{server.origin}/t.csv"]
-    environ = os.environ | {"PIP_CONFIG_FILE": os.devnull}
+    # A patient client: only a second process, never a second attempt, can ask again while the server waits.
+    environ = os.environ | {"PIP_CONFIG_FILE": os.devnull, "PIP_DEFAULT_TIMEOUT": "60"}
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) for _ in range(2)]
-    assert [child.communicate(timeout=60)[0] for child in both] == [str(len(TABLE))] * 2
+    assert [child.stdout.readline() for child in both if child.stdout] == ["ready\n"] * 2
+    time.sleep(1.5)  # both are inside now: one has asked and is kept waiting, the other must not ask
+    go_on.set()
+    assert [child.communicate(timeout=60)[0] for child in both] == [f"{len(TABLE)}\n"] * 2
     assert len(server.tricks.asked) == 1
 
 
