@@ -1,7 +1,7 @@
 """Read many mutated files with every reader, and keep the log: no traceback, no hang.
 
-The files are the small ones of the test suite, with bytes cut out, put in, repeated or changed. A case is a file that is
-recognised and read; it ends in an answer or in one of halfmax's own errors. The suite runs a few of them.
+The files are the small ones of the test suite with bytes cut out, put in, repeated or changed. A case is recognised and
+read; it ends in an answer or in one of halfmax's own errors. The suite runs a few of them.
 """
 
 from __future__ import annotations
