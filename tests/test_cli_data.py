@@ -52,6 +52,8 @@ def test_build_refuses_what_it_does_not_understand(tmp_path: Path, capsys: pytes
         (("--unit", "nanoM"), "no unit 'nanoM'"),
         (("--sample-id", "cosmik"), "Did you mean 'cosmic'"),
         (("--same", "other=nobody"), "stated to be 'nobody'"),
+        (("--option", "r.csv=x"), "FILE:NAME=VALUE"),
+        (("--option", "r.csv:x=1"), "has no option 'x'"),
     ):
         assert run(*words, *more) == 2
         assert message in " ".join(capsys.readouterr().err.split())

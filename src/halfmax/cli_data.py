@@ -89,6 +89,7 @@ def data_build(
     files: Annotated[list[Path], typer.Option("--from", help="A file or folder; any number of times.")],
     out: Annotated[Path, typer.Option(help="Dataset folder to write.")],
     kind: Annotated[list[str] | None, typer.Option(help="FILE=KIND, or FILE=MODALITY for a matrix.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="FILE:NAME=VALUE, an option of its reader.")] = None,
     measure: Annotated[str | None, typer.Option(help="Which quantity of response, where there are several.")] = None,
     unit: Annotated[list[str] | None, typer.Option(help="Unit of the responses, and of the expression.")] = None,
     sample_id: Annotated[str, typer.Option(help="What becomes the sample id: name, ach, sidm, cosmic, rrid.")] = "name",
@@ -113,6 +114,7 @@ def data_build(
     dataset = build_dataset(
         files,
         kinds=_pairs(kind or (), "--kind"),
+        options=_reader_options(option or ()),
         name=name,
         measure=measure,
         unit=units.get("response"),
@@ -134,6 +136,18 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     if wrong:
         raise DataError(f"{option} {wrong[0]!r} is not of the form LEFT=RIGHT.")
     return {left: right for left, _, right in (text.rpartition("=") for text in texts)}
+
+
+def _reader_options(texts: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Return FILE:NAME=VALUE texts by file; true and false are no text, and commas part several values."""
+    options: dict[str, dict[str, object]] = {}
+    for left, value in _pairs(texts, "--option").items():
+        file, mark, name = left.rpartition(":")
+        if not (file and mark and name):
+            raise DataError(f"--option '{left}={value}' is not of the form FILE:NAME=VALUE.")
+        several = tuple(value.split(",")) if "," in value else value
+        options.setdefault(file, {})[name] = {"true": True, "false": False}.get(value.lower(), several)
+    return options
 
 
 def _units(texts: Sequence[str]) -> dict[str, str]:

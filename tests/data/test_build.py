@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ import pytest
 from halfmax.data.build import build_dataset
 from halfmax.data.dataset import MEASURES, Measure, ResponseDataset
 from halfmax.data.readers.kinds import KINDS, FileKind, Part, Reading, recognise
-from halfmax.errors import DataError
+from halfmax.errors import DataError, UnknownNameError
 from tests.data.small_tables import SYMBOLS, matrix, text
 from tests.data.test_sample_map import MODEL
 
 SHARED = os.environ.get("HALFMAX_SHARED_DATA")
-RESPONSES = """Cell Line,COSMIC_ID,Drug Name,PubChem CID,LN_IC50
+RESPONSES = """line,cosmic,compound,PubChem CID,ln_ic50
 HL-60,905938,Erlotinib,176870,1.5
 HL-60,905938,Rapamycin,5384616,-2.0
 OVCAR-3,905933,Erlotinib,176870,0.5
@@ -32,22 +33,23 @@ Erlotinib,"Tarceva, OSI-774",COCCOc1cc2ncnc(Nc3cccc(c3)C#C)c2cc1OCCOC,EGFR
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    model = MODEL.reset_index().assign(OncotreeLineage=["Myeloid", "Ovary", *["Other"] * 6])
-    model.to_csv(tmp_path / "Model.csv", index=False)
+    names = {"ModelID": "depmap_id", "CellLineName": "cell_line", "StrippedCellLineName": "synonyms"}
+    lines = MODEL.reset_index().rename(columns=names).assign(tissue=["Myeloid", "Ovary", *["Other"] * 6])
+    lines.to_csv(tmp_path / "lines.csv", index=False)
     expression = matrix(4)
-    expression.index = pd.Index(["ACH-000002", "ACH-000001", "ACH-001321", "ACH-999999"])
+    expression.index = pd.Index(["SIDM00829", "SIDM00105", "SIDM00484", "SIDM99999"])
     expression.to_csv(tmp_path / "expression.csv")
     return [
         text(tmp_path, RESPONSES, "responses.csv"),
         text(tmp_path, DRUGS, "drugs.csv"),
-        tmp_path / "Model.csv",
+        tmp_path / "lines.csv",
         tmp_path / "expression.csv",
     ]
 
 
-def test_each_file_is_recognised(files: list[Path]) -> None:
+def test_each_file_is_recognised_as_a_users_own(files: list[Path]) -> None:
     assert [recognise(path)[0][1].name for path in files] == [
-        "table-response", "table-drugs", "depmap-model", "depmap-expression"
+        "table-response", "table-drugs", "table-samples", "table-matrix"
     ]  # fmt: skip
 
 
@@ -81,8 +83,8 @@ def test_the_notes_say_what_was_recognised_matched_and_lost(files: list[Path], t
     assert notes["files"]["responses.csv"]["kind"] == "table-response"
     assert len(notes["files"]["responses.csv"]["sha256"]) == 64
     mapping = notes["mapping"]
-    assert mapping["samples"]["expression.csv"]["matched_by"] == {"ach, id": 3}
-    assert mapping["samples"]["expression.csv"]["unmatched"] == [["ACH-999999", "no table has this DepMap id"]]
+    assert mapping["samples"]["expression.csv"]["matched_by"] == {"sidm, id": 3}
+    assert mapping["samples"]["expression.csv"]["unmatched"] == [["SIDM99999", "no table has this Sanger model id"]]
     assert mapping["genes"]["expression"]["genes"] == len(SYMBOLS)
     lost = {(row["file"], row["cause"]): row["n_rows"] for row in notes["lost"]}
     assert lost == {
@@ -221,6 +223,38 @@ def test_facts_of_tables_that_differ_in_type_can_be_saved(fakes, tmp_path: Path)
     assert ResponseDataset.load(dataset.save(tmp_path / "d")).fingerprint() == dataset.fingerprint()
 
 
+def test_what_is_known_of_a_pair_is_kept(fakes, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    values = {("A", "d (1)"): 1.0, ("A", "d (2)"): 2.0, ("B", "d (1)"): 3.0}
+    screen = response(values, max_conc=[10.0, 30.0, 10.0], at_top=[True, False, True], note=["x", "y", None])
+    drugs = pd.DataFrame({"name": ["d", "d"], "gdsc_drug_id": ["1", "2"]}, index=["d (1)", "d (2)"])
+    paths = fakes(fake("one", screen, Part("drugs", drugs)), fake("two", response({("C", "d"): 4.0})))
+    dataset = build_dataset(paths)
+    rows = dataset.response.set_index("sample_id")
+    assert rows["drug_id"].unique().tolist() == ["d"]  # one drug under two numbers
+    assert rows["value"].tolist() == [1.5, 3.0, 4.0]
+    assert rows.loc["A", ["max_conc", "at_top", "note"]].tolist() == [20.0, True, "x"]
+    assert rows.loc["C", ["max_conc", "at_top", "note"]].isna().all()
+    assert dataset.drugs.loc["d", "gdsc_id"] == "1|2"
+    assert dataset.notes["mapping"]["drugs"]["one.csv"]["merged"] == [["d", ["d (1)", "d (2)"]]]
+    again = ResponseDataset.load(dataset.save(tmp_path / "d"))
+    assert again.fingerprint() == dataset.fingerprint()
+
+
+def test_options_reach_the_reader_that_has_them(fakes) -> None:  # type: ignore[no-untyped-def]
+    seen: dict[str, object] = {}
+    kind = fake("one", response({("A", "d"): 1.0}), options=("screen", "unit"))
+
+    def read(path: Path, **options: object) -> Reading:
+        seen.update(options)
+        return kind.read(path)
+
+    paths = fakes(replace(kind, read=read))
+    build_dataset(paths, options={"one.csv": {"screen": "GDSC2"}}, unit="nM", expression_unit="log2")
+    assert seen == {"screen": "GDSC2", "unit": "log2"}
+    with pytest.raises(UnknownNameError, match="Did you mean 'screen'"):
+        build_dataset(paths, options={"one.csv": {"scren": "GDSC2"}})
+
+
 def test_measures_are_never_mixed(fakes) -> None:  # type: ignore[no-untyped-def]
     paths = fakes(
         fake("one", response({("A", "d"): 0.5})),
@@ -277,7 +311,7 @@ def test_a_build_without_responses_or_shared_samples_is_refused(files: list[Path
         build_dataset(paths[:2])
     with pytest.raises(DataError, match="given twice"):
         build_dataset([paths[0], paths[0]])
-    with pytest.raises(DataError, match="kinds are stated for files that are not given"):
+    with pytest.raises(DataError, match="kinds or options are stated for files that are not given"):
         build_dataset([paths[0]], kinds={"nothing.csv": "r"})
     with pytest.raises(DataError, match="no file"):
         build_dataset([])

@@ -20,13 +20,18 @@ from halfmax.data.readers.matrix import GENE_MODALITIES
 from halfmax.data.sample_map import SAMPLE_SCHEME
 from halfmax.data.storage import sha256_of
 from halfmax.data.tables import plain_name
-from halfmax.errors import DataError, examples
+from halfmax.errors import DataError, UnknownNameError, did_you_mean, examples
 
 #: Kind of id to the column of a dataset that shows it.
 SAMPLE_ID_COLUMNS = {
     "cosmic": "cosmic_id", "ach": "depmap_id", "sidm": "sanger_id", "rrid": "rrid", "ccle_name": "ccle_name"
 }  # fmt: skip
 DRUG_ID_COLUMNS = {"gdsc_id": "gdsc_id", "broad_id": "broad_id", "pubchem": "pubchem_cid"}
+#: What samples and drugs are described by, and what tables call it.
+_SAMPLE_FACTS = {**SAMPLE_COLUMNS, "patient_id": ("patient_id", "patient")}
+_DRUG_FACTS = {**DRUG_COLUMNS, "smiles": SMILES}
+#: Kinds whose unit is that of the response; of all others it is that of the expression.
+_RESPONSE_UNIT = ("gdsc-fitted", "table-response")
 _SHOWN = 50
 
 
@@ -34,6 +39,7 @@ def build_dataset(
     files: Sequence[Path | str],
     *,
     kinds: Mapping[str, str] | None = None,
+    options: Mapping[str, Mapping[str, object]] | None = None,
     name: str | None = None,
     measure: str | None = None,
     unit: str | None = None,
@@ -56,6 +62,8 @@ def build_dataset(
         counts, and before what files of responses say.
     kinds
         File, by its path or its name, to its kind; or to a modality, for a matrix. Recognised where not given.
+    options
+        File, by its path or its name, to further options of its reader, such as ``{"screen": "GDSC2"}``.
     name
         Name of the dataset; the first response file's if not given.
     measure
@@ -78,27 +86,31 @@ def build_dataset(
         contradict each other in measure or unit.
     """
     paths = _named([Path(file) for file in files])
-    readings = _read(paths, kinds or {}, measure=measure, unit=unit, expression_unit=expression_unit)
+    readings = _read(paths, kinds or {}, options or {}, measure=measure, unit=unit, expression_unit=expression_unit)
     findings, losses = Findings(), Losses()
     for file, reading in readings.items():
         findings.extend([_of(file, finding) for finding in reading.findings])
-    stated, known_drugs = dict(same or {}), {**DRUG_COLUMNS, "smiles": SMILES}
-    samples = Joined(SAMPLE_SCHEME, sample_ids, SAMPLE_ID_COLUMNS, SAMPLE_COLUMNS, stated, drop_ambiguous)
-    drugs = Joined(DRUG_SCHEME, drug_ids, DRUG_ID_COLUMNS, known_drugs, stated, drop_ambiguous)
+    stated = dict(same or {})
+    samples = Joined(SAMPLE_SCHEME, sample_ids, SAMPLE_ID_COLUMNS, _SAMPLE_FACTS, stated, drop_ambiguous)
+    drugs = Joined(DRUG_SCHEME, drug_ids, DRUG_ID_COLUMNS, _DRUG_FACTS, stated, drop_ambiguous)
     _add_tables(readings, samples, drugs, names_from or {})
     parts = [(file, part) for file, reading in readings.items() for part in reading.parts]
     responses = [(file, part) for file, part in parts if part.role == "response"]
     if not responses:
         held = [f"{file} ({', '.join(p.role for p in r.parts) or 'nothing'})" for file, r in readings.items()]
-        wells = " Raw wells must be fitted first." if any(part.role == "wells" for _, part in parts) else ""
+        wells = (
+            " Raw wells must be fitted first, with halfmax.data.dose_response."
+            if any(part.role == "wells" for _, part in parts)
+            else ""
+        )
         raise DataError(f"none of the {len(held)} files holds responses: {'; '.join(held)}; give one that does.{wells}")
     chosen, responses = one_measure(responses, measure, losses)
     response = join_responses(responses, samples, drugs, findings, losses)
     matrices = [(file, part) for file, part in parts if part.role not in ROLES]
     omics, units = join_omics(matrices, samples, set(response["sample_id"]), findings, losses)
     for file, part in parts:
-        if part.role in ("wells", "clinical"):
-            losses.add(file, f"{part.role} are not part of a dataset of responses", len(part.frame))
+        if part.role in ROLES and part.role not in ("response", "samples", "drugs"):
+            losses.add(file, f"a dataset of responses holds no {part.role}", len(part.frame))
     for joined in (samples, drugs):
         findings.extend([*joined.map.findings, *joined.findings])
     notes = {
@@ -136,13 +148,15 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
 def _read(
     paths: Mapping[str, Path],
     kinds: Mapping[str, str],
+    more: Mapping[str, Mapping[str, object]],
     *,
     measure: str | None,
     unit: str | None,
     expression_unit: str | None,
 ) -> dict[str, Reading]:
-    if unknown := [f for f in kinds if f not in paths and f not in map(str, paths.values())]:
-        raise DataError(f"kinds are stated for files that are not given: {examples(unknown)}.")
+    given = {*paths, *map(str, paths.values())}
+    if unknown := [file for file in (*kinds, *more) if file not in given]:
+        raise DataError(f"kinds or options are stated for files that are not given: {examples(unknown)}.")
     readings = {}
     for file, path in paths.items():
         kind = kinds.get(file, kinds.get(str(path)))
@@ -151,12 +165,24 @@ def _read(
             kind, options = "table-matrix", {"modality": kind}
         kind = kind_of(path).name if kind is None else kind
         accepted = KINDS.get(kind).options
-        offered = {"measure": measure, "unit": unit if "measure" in accepted else expression_unit}
+        offered = {"measure": measure, "unit": unit if kind in _RESPONSE_UNIT else expression_unit}
         options |= {key: value for key, value in offered.items() if key in accepted and value is not None}
         if kind == "table-matrix" and options.get("modality", "expression") != "expression":
             options.pop("unit", None)
+        options |= _known_options(file, kind, more.get(file, more.get(str(path), {})))
         readings[file] = read_any(path, kind, **options)
     return readings
+
+
+def _known_options(file: str, kind: str, options: Mapping[str, object]) -> Mapping[str, object]:
+    known = KINDS.get(kind).options
+    for option in options:
+        if option not in known:
+            raise UnknownNameError(
+                f"{file}: the kind {kind} has no option {option!r}.{did_you_mean(option, known)} "
+                f"It has: {', '.join(known) or 'none'}."
+            )
+    return options
 
 
 def _add_tables(
@@ -193,7 +219,7 @@ def _kind(part: Part, scheme: Scheme) -> str:
 def _add_carried(joined: Joined, file: str, response: pd.DataFrame, id_kind: str) -> None:
     """Take the ids and names that a table of responses carries of each sample, or drug."""
     scheme, column = joined.scheme, f"{joined.scheme.what}_id"
-    known = {*scheme.names, *scheme.aliases, *(c for kind in scheme.kinds for c in kind.columns), "smiles"}
+    known = {*scheme.names, *scheme.aliases, *scheme.id_columns, "smiles"}
     carried = [c for c in response.columns if c not in (*PAIR_COLUMNS, "value") and plain_name(str(c)) in known]
     if carried:
         frame = response[[column, *carried]].groupby(column).first()

@@ -89,6 +89,11 @@ class Scheme:
             f"there is no kind of {self.what} id {name!r}.{did_you_mean(name, known)} Kinds: {', '.join(known)}."
         )
 
+    @property
+    def id_columns(self) -> frozenset[str]:
+        """Names of columns that hold an id, in small letters and digits."""
+        return frozenset(name for kind in self.kinds for name in (plain_name(kind.name), *kind.columns))
+
     def guess(self, texts: Iterable[str], column: str = "") -> str:
         """Return the kind of id that most of these are by their look, or by the name of their column; else ``name``."""
         found = [text for text in dict.fromkeys(texts) if text not in _NOTHING]
@@ -96,7 +101,7 @@ class Scheme:
             if kind.telling is not None and _mostly(kind.telling.fullmatch, found):
                 return kind.name
         for kind in self.kinds:
-            if column and plain_name(column) in kind.columns and _mostly(kind.plain, found):
+            if column and plain_name(column) in (plain_name(kind.name), *kind.columns) and _mostly(kind.plain, found):
                 return kind.name
         return "name"
 
@@ -114,7 +119,10 @@ def entries_of(frame: pd.DataFrame, table: str, id_kind: str, scheme: Scheme, pa
         What the index is: a kind of the scheme, or ``name``.
     """
     columns: dict[str, list[list[str]]] = defaultdict(list)
-    columns[id_kind].append([str(text).strip() for text in frame.index])
+    index = [str(text).strip() for text in frame.index]
+    if id_kind == "name" and "name" in frame.columns:  # the index may tell apart what has one name
+        columns["name"].append(["" if pd.isna(v) else str(v).strip() for v in frame["name"]])
+    columns[id_kind].append(index)
     for at, column in enumerate(map(str, frame.columns)):
         texts = ["" if pd.isna(v) else str(v).strip() for v in frame.iloc[:, at]]
         plain, kind = plain_name(column), scheme.guess(texts, column)

@@ -104,7 +104,7 @@ class Joined:
             facts = joined.groupby(level=0, sort=False).first().reindex(wanted)
             for column in facts.columns:
                 if pd.api.types.infer_dtype(facts[column], skipna=True).startswith("mixed"):
-                    facts[column] = _as_text(facts[column])  # numbers in one table, text in another
+                    facts[column] = as_text(facts[column])  # numbers in one table, text in another
         entities = dict(zip(self.map.labels, self.map.entities, strict=True))
         for kind, column in self.columns.items():
             shown = ["|".join(entities[label].ids.get(kind, ())) or None for label in wanted]
@@ -114,7 +114,7 @@ class Joined:
 
     def _facts(self, frame: pd.DataFrame, file: str, part: int) -> pd.DataFrame:
         """Return a table's facts under the dataset's ids and columns; its ids are shown apart."""
-        hidden = {*(n for kind in self.scheme.kinds for n in kind.columns), *self.scheme.names, *self.scheme.aliases}
+        hidden = {*self.scheme.id_columns, *self.scheme.names, *self.scheme.aliases}
         usual = {plain_name(n): name for name, names in self.known.items() for n in names}
         chosen: dict[str, pd.Series] = {}
         for at, column in enumerate(map(str, frame.columns)):
@@ -124,7 +124,7 @@ class Joined:
             if is_id or column in self.columns.values() or texts.isna().all():
                 continue
             if name not in chosen:
-                chosen[name] = texts if pd.api.types.is_numeric_dtype(texts.dtype) else _as_text(texts)
+                chosen[name] = texts if pd.api.types.is_numeric_dtype(texts.dtype) else as_text(texts)
         return pd.DataFrame(chosen, index=frame.index).set_axis(pd.Index(self.map.rows(file, part), dtype=object))
 
     def _tell_merged(self, file: str, ids: Mapping[str, str]) -> None:
@@ -161,5 +161,6 @@ class Joined:
         self.findings += [f for f in told if not (new and f.code.endswith("-unmatched"))]
 
 
-def _as_text(values: pd.Series) -> pd.Series:
+def as_text(values: pd.Series) -> pd.Series:
+    """Return values as text; what is missing stays missing."""
     return values.map(str, na_action="ignore").astype(object)

@@ -10,8 +10,9 @@ import pandas as pd
 
 from halfmax.data.dataset import PAIR_COLUMNS, Measure
 from halfmax.data.findings import Findings
-from halfmax.data.join import Joined
+from halfmax.data.join import Joined, as_text
 from halfmax.data.readers.kinds import Part
+from halfmax.data.tables import plain_name
 from halfmax.data.units import EXPRESSION_UNITS, TO_LOG2, to_log
 from halfmax.errors import DataError, did_you_mean, examples
 
@@ -62,7 +63,9 @@ def one_measure(
 def join_responses(
     responses: Sequence[tuple[str, Part]], samples: Joined, drugs: Joined, findings: Findings, losses: Losses
 ) -> pd.DataFrame:
-    """Return sample_id, drug_id and value of all files, one row a pair: repeated ones are averaged, and counted.
+    """Return the responses of all files, one row a pair: sample_id, drug_id, value and what else is known of a pair.
+
+    Repeated pairs are averaged, and counted; of what is no number the first is kept.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def join_responses(
     """
     joined: list[pd.DataFrame] = []
     for file, part in responses:
-        frame = part.frame[[*PAIR_COLUMNS, "value"]].reset_index(drop=True)
+        frame = _plain_frame(part.frame, samples, drugs)
         for column, side, kind in (("sample_id", samples, part.id_kind), ("drug_id", drugs, "name")):
             given = frame[column].astype(str)
             ids = given.map(side.ids_of(file, given.unique(), kind, new=True))
@@ -84,9 +87,30 @@ def join_responses(
         raise DataError(f"no response is left: {examples([row['cause'] for row in losses.rows])}.")
     pairs = list(PAIR_COLUMNS)
     if not (twice := rows.duplicated(pairs, keep=False)).any():
-        return rows[[*pairs, "value"]]
+        return rows.drop(columns="file")
     _tell_repeats(rows[twice], findings)
-    return rows.groupby(pairs, sort=False, as_index=False).agg({"value": "mean"})
+    numbers = [c for c in rows if pd.api.types.is_float_dtype(rows[c].dtype)]
+    how = {c: "mean" if c in numbers else "first" for c in rows.columns if c not in (*pairs, "file")}
+    averaged: pd.DataFrame = rows.groupby(pairs, sort=False, as_index=False).agg(how)
+    return averaged
+
+
+def _plain_frame(frame: pd.DataFrame, samples: Joined, drugs: Joined) -> pd.DataFrame:
+    """Return responses without the ids and names that are kept with samples and drugs; texts as text."""
+    first = (*PAIR_COLUMNS, "value")
+    known = {n for s in (samples.scheme, drugs.scheme) for n in (*s.id_columns, *s.names, *s.aliases)}
+    plain: dict[str, pd.Series] = {column: frame[column] for column in first}
+    for column in map(str, frame.columns):
+        if column in plain or plain_name(column) in known or column in ("file", "smiles"):
+            continue
+        values = frame[column]
+        if pd.api.types.is_bool_dtype(values.dtype):
+            plain[column] = values.astype("boolean")
+        elif pd.api.types.is_numeric_dtype(values.dtype):
+            plain[column] = values.astype(np.float64)
+        elif values.notna().any():
+            plain[column] = as_text(values)
+    return pd.DataFrame(plain).reset_index(drop=True)
 
 
 def _tell_repeats(rows: pd.DataFrame, findings: Findings) -> None:

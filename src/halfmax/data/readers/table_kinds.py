@@ -57,7 +57,7 @@ def _is_samples(seen: Glimpse) -> float:
     if column is None or _is_response(seen) or (_first(seen, DRUG[:-1]) is not None):
         return 0.0
     facts = {name for names in SAMPLE_COLUMNS.values() for name in names}
-    ids = {name for kind in SAMPLE_SCHEME.kinds for name in kind.columns}
+    ids = SAMPLE_SCHEME.id_columns
     others = [c for c in seen.plain if c != plain_name(column)]
     at = seen.columns.index(column)
     texts = [row[at] for row in seen.rows[1:] if len(row) > at and row[at]]
@@ -114,7 +114,7 @@ def _facts(
 ) -> list[Part]:
     """Return what a table of responses says of its samples, or drugs, beside their ids."""
     names = {plain_name(n): name for name, names in known.items() for n in names}
-    ids = {*scheme.names, *scheme.aliases, *(c for k in scheme.kinds for c in k.columns)}
+    ids = {*scheme.names, *scheme.aliases, *scheme.id_columns}
     chosen = [c for c in seen.columns if c != column and plain_name(c) in names.keys() | ids]
     if not chosen or (role == "samples" and set(chosen) <= set(filter(None, [_first(seen, DRUG)]))):
         return []
