@@ -70,3 +70,19 @@ def test_the_embedded_table_of_cell_lines_is_read_from_the_cache() -> None:
     lines = read_embedded_lines()
     assert lines.loc["HL-60", "cosmic_id"] == "905938"
     assert {"TT", "T-T"} <= set(lines.index)
+
+
+def test_official_files_are_listed_described_and_not_fetched_before_their_terms(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HALFMAX_HOME", str(tmp_path))
+    assert run("data", "list") == 0
+    shown = capsys.readouterr().out
+    assert "gdsc2-demo" in shown
+    assert "gdsc2-fitted" in shown
+    assert run("data", "show", "gdsc2-fitted") == 0
+    assert json.loads(capsys.readouterr().out)["licence"]
+    assert run("data", "get", "gdsc2-fitted") == 2
+    assert "terms to accept" in " ".join(capsys.readouterr().err.split())
+    assert run("data", "get", "gdsc2-fited") == 2
+    assert "gdsc2-fitted" in capsys.readouterr().err

@@ -24,34 +24,74 @@ data_app = typer.Typer(
 
 @data_app.command("list")
 def data_list() -> None:
-    """List the embedded datasets."""
+    """List the embedded datasets, and the official files that can be fetched."""
     from halfmax.data.readers.embedded import list_datasets
+    from halfmax.data.sources import list_sources
 
-    table = Table("name", "measures", "about", "here", box=None)
+    table = Table("dataset", "measures", "about", "here", box=None)
     for entry in list_datasets():
         table.add_row(entry["name"], ", ".join(entry["measures"]), entry["about"], "yes" if entry["cached"] else "no")
+    files = Table("file", "provider", "about", "here", box=None)
+    for entry in list_sources():
+        if not entry["name"].startswith(("tcga-", "xena-")):
+            files.add_row(entry["name"], entry["provider"], entry["title"], "yes" if entry["cached"] else "no")
+    for name in ("tcga-star-counts", "tcga-maf", "tcga-clinical-drug", "xena-expression", "xena-tpm", "xena-clinical"):
+        files.add_row(f"{name}-COHORT", "TCGA", "of one of the 33 cohorts, such as BRCA", "")
     Console().print(table)
+    Console().print(files)
 
 
 @data_app.command("get")
-def data_get(name: str, measure: Annotated[str, typer.Option(help="ln_ic50 or auc.")] = "ln_ic50") -> None:
-    """Fetch a dataset into the cache and convert it once."""
-    from halfmax.data.readers.embedded import describe, load
+def data_get(
+    name: str,
+    measure: Annotated[str, typer.Option(help="Of an embedded dataset: ln_ic50 or auc.")] = "ln_ic50",
+    accept_terms: Annotated[bool, typer.Option(help="The provider's terms were read and are accepted.")] = False,
+    renew: Annotated[bool, typer.Option(help="Fetch an official file again, and trust what comes.")] = False,
+) -> None:
+    """Fetch an embedded dataset and convert it once, or an official file as its provider has it."""
+    from halfmax.data.readers import embedded
+    from halfmax.data.sources import fetch
 
-    console.print(f"licence: {describe(name)['licence']}", markup=False)
+    about = _describe(name)
+    console.print(f"licence: {about['licence']}", markup=False, soft_wrap=True)
     with download_bars() as show:
-        dataset = load(name, measure, progress=show)
-    console.print(
-        f"{name}: {len(dataset.samples)} samples × {len(dataset.drugs)} drugs, {dataset.n_pairs:,} responses."
-    )
+        if name in _embedded():
+            dataset = embedded.load(name, measure, progress=show)
+        else:
+            if about["address_note"]:
+                console.print(about["address_note"], style="yellow", markup=False, soft_wrap=True)
+            place = fetch(
+                name, accept_terms=accept_terms, renew=renew, progress=lambda done, total: show(name, done, total)
+            )
+    if name in _embedded():
+        size = f"{len(dataset.samples)} samples × {len(dataset.drugs)} drugs, {dataset.n_pairs:,} responses"
+        console.print(f"{name}: {size}.", markup=False)
+    else:
+        console.print(f"{place}\nNext: halfmax data inspect {place}", markup=False, soft_wrap=True)
 
 
 @data_app.command("show")
 def data_show(name: str) -> None:
-    """Say what a dataset is, where it comes from, its licence and how to cite it."""
-    from halfmax.data.readers.embedded import describe
+    """Say what a dataset or official file is, where it comes from, its licence and how to cite it."""
+    Console().print_json(json.dumps(_describe(name), ensure_ascii=False, default=str))
 
-    Console().print_json(json.dumps(describe(name), ensure_ascii=False))
+
+def _embedded() -> list[str]:
+    from halfmax.data.readers.embedded import list_datasets
+
+    return [entry["name"] for entry in list_datasets()]
+
+
+def _describe(name: str) -> dict[str, Any]:
+    from halfmax.data.readers import embedded
+    from halfmax.data.sources import describe, sources
+
+    if name in _embedded():
+        return embedded.describe(name)
+    known = [*_embedded(), *sources()]
+    if name not in known:
+        raise UnknownNameError(f"Unknown dataset {name!r}.{did_you_mean(name, known)} `halfmax data list` lists them.")
+    return describe(name)
 
 
 @data_app.command("inspect")

@@ -57,3 +57,9 @@ def test_a_wrong_table_is_refused(old: str, new: str, why: str) -> None:
     assert list(read_table_of_sources(text)) == ["n"]
     with pytest.raises(DataError, match=why):
         read_table_of_sources(text.replace(old, new))
+
+
+def test_every_kind_of_the_table_has_a_reader() -> None:
+    from halfmax.data.readers.kinds import KINDS
+
+    assert {source.kind for source in shipped_table().values() if source.kind} <= set(KINDS.names())
