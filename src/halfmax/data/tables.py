@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,7 @@ class Table:
         return found
 
 
+@lru_cache(maxsize=1 << 16)  # every kind of file looks at all columns of a wide table
 def plain_name(name: str) -> str:
     """Return a column name in small letters and digits only: ``Cell Line Name`` is ``celllinename``."""
     return _SIGNS.sub("", name.lower().replace("µ", "u").replace("μ", "u"))

@@ -46,15 +46,20 @@ class Glimpse:
     sheets: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The first row, white space within and around the cells made plain."""
         return tuple(" ".join(cell.split()) for cell in self.rows[0]) if self.rows else ()
 
     @cached_property
+    def named(self) -> dict[str, str]:
+        """The column names by their small letters and digits; of several alike, the first."""
+        return {plain_name(name): name for name in reversed(self.columns)}
+
+    @cached_property
     def plain(self) -> frozenset[str]:
         """The column names in small letters and digits only."""
-        return frozenset(map(plain_name, self.columns))
+        return frozenset(self.named)
 
     def has(self, *names: str) -> bool:
         """Return whether all these columns are there, whatever capitals and signs."""

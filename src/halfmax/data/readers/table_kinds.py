@@ -32,14 +32,16 @@ _FIELDS = frozenset(
     plain_name(n) for known in (SAMPLE_COLUMNS, DRUG_COLUMNS) for names in known.values() for n in names
 )
 
+_VALUES = frozenset(("auc", "aac", *map(plain_name, VALUE)))
+
 
 def _first(seen: Glimpse, names: Sequence[str]) -> str | None:
     """Return the column that is the first of these names that the file has."""
-    return next((c for name in names for c in seen.columns if plain_name(c) == plain_name(name)), None)
+    return next((seen.named[plain] for plain in map(plain_name, names) if plain in seen.named), None)
 
 
 def _is_response(seen: Glimpse) -> float:
-    values = [c for c in seen.plain if "c50" in c or c in ("auc", "aac", *map(plain_name, VALUE))]
+    values = [c for c in seen.plain if "c50" in c or c in _VALUES]
     drug = _first(seen, DRUG[:-1])
     return _SURE_RESPONSE if values and drug and _first(seen, SAMPLE) else 0.0
 
@@ -48,8 +50,8 @@ def _is_drugs(seen: Glimpse) -> float:
     facts = [*SMILES, *(name for names in DRUG_COLUMNS.values() for name in names if name != "name"), "pubchem"]
     if _is_response(seen) or _first(seen, SAMPLE) or not _first(seen, (*DRUG, "compound name")):
         return 0.0
-    facts = [c for c in seen.columns if plain_name(c) in {*map(plain_name, facts), *DRUG_SCHEME.aliases}]
-    return _SURE_ENTITIES if set(facts) - {_first(seen, DRUG)} else 0.0
+    there = {seen.named[c] for c in {*map(plain_name, facts), *DRUG_SCHEME.aliases} & seen.plain}
+    return _SURE_ENTITIES if there - {_first(seen, DRUG)} else 0.0
 
 
 def _is_samples(seen: Glimpse) -> float:

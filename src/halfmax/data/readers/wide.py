@@ -95,12 +95,14 @@ def _direct(path: Path, is_text: Callable[[str], bool], max_cells: int) -> Wide 
             text = [i for i, name in enumerate(cells) if i == 0 or is_text(name)]
             if len(text) == len(cells):
                 return None
+            if not isinstance(file, gzip.GzipFile):
+                return _whole(path, delimiter, cells, text, max_cells)
             keys = [str(i) for i in range(len(cells))]
             types: dict[str, pa.DataType] = dict.fromkeys(keys, pa.float32())
             types |= {keys[i]: pa.string() for i in text}
             size = path.stat().st_size
             reader = pyarrow.csv.open_csv(
-                _source(file, path),
+                pa.PythonFile(file, mode="r"),
                 read_options=pyarrow.csv.ReadOptions(
                     column_names=keys, block_size=min(_BLOCK, max(_SMALLEST_BLOCK, 8 * size))
                 ),
@@ -112,22 +114,52 @@ def _direct(path: Path, is_text: Callable[[str], bool], max_cells: int) -> Wide 
             texts, blocks = _blocks(reader, [keys[i] for i in text], path, len(cells), max_cells)
     except (pa.ArrowInvalid, UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error):
         return None
-    if not blocks or any("\0" in cell or not cell for cell in texts[0]):
+    return _wide(cells, text, texts, np.concatenate(blocks)) if blocks else None
+
+
+def _whole(path: Path, delimiter: str, cells: list[str], text: list[int], max_cells: int) -> Wide | None:
+    """Return the matrix of a file that is not packed, parsed at once."""
+    import polars as pl
+
+    chosen = set(text)
+    schema = {str(i): pl.String if i in chosen else pl.Float32 for i in range(len(cells))}
+    try:
+        frame = pl.read_csv(
+            path,
+            has_header=False,
+            skip_rows=1,
+            separator=delimiter,
+            schema=schema,
+            null_values=[null for null in _NULLS if null],
+            n_rows=max_cells // len(cells) + 1,
+        )
+    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+        return None
+    if frame.height * len(cells) > max_cells:
+        raise DataError(f"{path}: it has more than {max_cells:,} cells; at most so many are read.")
+    if not frame.height or _count(path, delimiter) != (len(cells) - 1) * (frame.height + 1):
+        return None  # polars fills up rows that are too short
+    texts = [[(cell or "").strip() for cell in frame[str(i)].to_list()] for i in text]
+    values = np.empty((frame.height, len(cells) - len(text)), dtype=np.float32)
+    for place, i in enumerate(i for i in range(len(cells)) if i not in chosen):
+        values[:, place] = frame[str(i)].to_numpy()
+    return _wide(cells, text, texts, values)
+
+
+def _count(path: Path, delimiter: str) -> int:
+    """Return how often the delimiter is in a file."""
+    with path.open("rb") as file:
+        return sum(part.count(delimiter.encode()) for part in iter(lambda: file.read(1 << 24), b""))
+
+
+def _wide(cells: list[str], text: list[int], texts: list[list[str]], values: npt.NDArray[np.float32]) -> Wide | None:
+    if any("\0" in cell or not cell for cell in texts[0]):
         return None
     columns = {cells[i]: np.array(column, dtype=object) for i, column in zip(text, texts, strict=True)}
     if len(columns) < len(text):
         return None
     chosen = set(text)
-    return Wide(columns, tuple(c for i, c in enumerate(cells) if i not in chosen), np.concatenate(blocks))
-
-
-def _source(file: IO[bytes], path: Path) -> pa.NativeFile:
-    """Return what follows in an opened file, for Arrow to read; by itself where it can, which saves a copy."""
-    if isinstance(file, gzip.GzipFile):
-        return pa.PythonFile(file, mode="r")
-    source = pa.OSFile(str(path))
-    source.seek(file.tell())
-    return source
+    return Wide(columns, tuple(c for i, c in enumerate(cells) if i not in chosen), values)
 
 
 def _blocks(
