@@ -112,6 +112,11 @@ def share_of_barcodes(ids: Iterable[str]) -> float:
     return sum(found) / max(len(found), 1)
 
 
+def id_kind_of(ids: Iterable[str]) -> str:
+    """Return ``barcode`` if most ids are TCGA barcodes, else ``name``."""
+    return "barcode" if share_of_barcodes(ids) > 0.5 else "name"
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Which rows of a table of aliquots were kept, and what they are now called.

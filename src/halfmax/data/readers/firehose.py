@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from halfmax.data.barcodes import Aliquots, Which, choose_samples, share_of_barcodes
+from halfmax.data.barcodes import Aliquots, Which, choose_samples, id_kind_of, share_of_barcodes
 from halfmax.data.findings import Findings
 from halfmax.data.readers.features import by_feature
 from halfmax.data.readers.glimpse import Glimpse
@@ -73,7 +73,7 @@ def read_rsem(
         _check(values, ids, genes)
         chosen = choose_samples(ids, findings, samples=samples, aliquots=aliquots)
         frame, _ = by_feature(list(chosen.ids), genes, values[chosen.rows], findings, genes=True)
-    id_kind = "barcode" if share_of_barcodes(ids) > 0.5 else "name"
+    id_kind = id_kind_of(ids)
     parts = (Part("expression", frame, unit="log2", id_kind=id_kind), Part("samples", chosen.samples, id_kind=id_kind))
     return Reading("firehose-rsem", parts, findings.all())
 

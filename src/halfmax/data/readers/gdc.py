@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from halfmax.data.barcodes import Aliquots, Kind, Which, choose_samples, share_of_barcodes
+from halfmax.data.barcodes import Aliquots, Kind, Which, choose_samples, id_kind_of
 from halfmax.data.findings import Findings
 from halfmax.data.readers.features import by_feature
 from halfmax.data.readers.glimpse import Glimpse, glimpse
@@ -99,7 +99,7 @@ def read_star_counts(
         frame, _ = by_feature(list(chosen.ids), genes, values, findings, genes=True)
     codes: list[str | None] = [(sample.project or "").removeprefix("TCGA-") or None for sample in kept]
     about = chosen.samples.assign(cancer_type=pd.Series(codes, index=chosen.ids, dtype=object))
-    id_kind = "barcode" if share_of_barcodes(ids) > 0.5 else "name"
+    id_kind = id_kind_of(ids)
     parts = (Part("expression", frame, unit=unit, id_kind=id_kind), Part("samples", about, id_kind=id_kind))
     return Reading("gdc-star-counts", parts, findings.all())
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from halfmax.data.barcodes import Aliquots, Chosen, Which, choose_samples, share_of_barcodes
+from halfmax.data.barcodes import Aliquots, Chosen, Which, choose_samples, id_kind_of
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.gene_names import NO_NAMES
 from halfmax.data.identifiers import map_genes
@@ -92,7 +92,7 @@ def read_maf(
         findings.extend(told)
         frame = gene_matrix(tally.pairs, symbols, chosen, len(ids), findings, genes=genes, min_samples=min_samples)
         about = chosen.samples.join(tally.burden(chosen), validate="one_to_one")
-        id_kind = "barcode" if share_of_barcodes(ids) > 0.5 else "name"
+        id_kind = id_kind_of(ids)
         parts = [Part("mutation", frame, id_kind=id_kind), Part("samples", about, id_kind=id_kind)]
         if variants:
             kept = dict(zip(about["aliquot"], about.index, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from halfmax.data.barcodes import Kind, Which, choose_samples, share_of_barcodes
+from halfmax.data.barcodes import Kind, Which, choose_samples, id_kind_of
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.gene_names import NO_NAMES
 from halfmax.data.identifiers import map_genes
@@ -95,7 +95,7 @@ def read_vcf(
                 "taken out first, by a matched normal or by population frequency.",
                 many,
             )
-        id_kind = "barcode" if share_of_barcodes(names) > 0.5 else "name"
+        id_kind = id_kind_of(names)
         parts = [Part("mutation", frame, id_kind=id_kind), Part("samples", about, id_kind=id_kind)]
         if variants:
             kept = dict(zip(chosen.rows.tolist(), chosen.ids, strict=True))

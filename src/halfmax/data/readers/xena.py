@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from halfmax.data.barcodes import Aliquots, Which, choose_samples, parse_barcode, share_of_barcodes
+from halfmax.data.barcodes import Aliquots, Which, choose_samples, id_kind_of, parse_barcode, share_of_barcodes
 from halfmax.data.findings import Findings
 from halfmax.data.readers.clinical import is_missing
 from halfmax.data.readers.glimpse import Glimpse, glimpse
@@ -80,7 +80,7 @@ def read_xena_matrix(
         chosen = choose_samples(ids, findings, samples=samples, aliquots=aliquots)
         frame = table.frame.iloc[chosen.rows].set_axis(chosen.ids, axis=0)
         found = _unit(table, findings) if modality == "expression" else None
-    id_kind = "barcode" if share_of_barcodes(ids) > 0.5 else "name"
+    id_kind = id_kind_of(ids)
     parts = (Part(modality, frame, unit=found, id_kind=id_kind), Part("samples", chosen.samples, id_kind=id_kind))
     return Reading("xena-matrix", parts, findings.all())
 
