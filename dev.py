@@ -30,7 +30,7 @@ STATE = "halfmax-setup.json"
 LOG = "halfmax-setup.log"
 EXTRAS = ("excel", "scverse", "test", "dev", "docs")
 # Measured on Linux x86-64 with Python 3.11: what a fresh `setup` downloads, and what it then takes on disk.
-SIZES = "About 410 MB to download (torch 192, pyarrow 55, scipy 35, rdkit 32 MB), 1.6 GB on disk."
+SIZES = "About 460 MB to download (torch 192, pyarrow 55, polars 50, scipy 35, rdkit 32 MB), 1.8 GB on disk."
 NEED_CPU, NEED_CUDA = 3.0, 12.0  # GB free, downloads included
 # Compiling every file of these packages takes 80 s, the modules that are ever imported 15 s: so pip compiles none, and
 # importing these once, at the end, compiles what counts.
