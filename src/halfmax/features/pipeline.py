@@ -24,7 +24,8 @@ UNKNOWN = ("zeros", "column", "error")
 StepSpec = str | tuple[str, Mapping[str, JSON]]
 
 OMICS_STEPS: Mapping[str, tuple[StepSpec, ...]] = {
-    "expression": ("sample_zscore", "impute", "standard"),
+    # the limit keeps genes that hardly vary in training from outweighing a sample of another platform
+    "expression": ("sample_zscore", "impute", ("standard", {"clip": 5.0})),
     "mutation": (("impute", {"strategy": "constant"}),),
     "copy_number": (("impute", {"strategy": "constant"}),),
     "events": (("impute", {"strategy": "constant"}),),
