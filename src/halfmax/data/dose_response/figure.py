@@ -62,9 +62,7 @@ def plot_curve(
     ax.set_ylabel("viability (1 = untreated)")
     ax.set_title(f"{sample_id} × {drug_id}")
     ax.legend(frameon=False, fontsize="small")
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # an Axes given or made here always has one
-    return figure
+    return ax.figure.figure  # of a part of a figure, the whole
 
 
 def _draw_wells(ax: Axes, fits: CurveFits, sample_id: str, drug_id: str) -> None:

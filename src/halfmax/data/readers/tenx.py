@@ -135,7 +135,7 @@ def _read_mtx(path: Path, prefix: str, names: list[str], findings: Findings) -> 
                     f"{len(features):,} features and {len(barcodes):,} barcodes. Do the three files belong together?"
                 )
         with _open(file) as handle:
-            matrix = sp.csc_array(scipy.io.mmread(handle, spmatrix=False))
+            matrix = sp.csc_array(scipy.io.mmread(handle))
     except DataError:
         raise
     except (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error, AttributeError, TypeError) as error:
