@@ -92,3 +92,10 @@ def test_every_problem_of_a_configuration_is_told_at_once(capsys: pytest.Capture
     message = told(wrong, capsys)
     for part in ("n_folds", "n_boot", "kernel_ridge"):
         assert part in message
+
+
+def test_predict_says_how_it_harmonised(finished: Path, profile: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ranks.csv"
+    options = ["--expression", str(profile), "--unit", "zscore_gene", "--harmonise", "auto", "--out", str(out)]
+    assert main(["predict", str(finished), *options]) == 0
+    assert {"harmonised", "transductive"} <= set(pd.read_csv(out, comment="#").columns)

@@ -157,6 +157,9 @@ def predict(
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first N drugs of each sample.")] = None,
     allow_low_coverage: Annotated[bool, typer.Option(help="Predict although too few genes are known.")] = False,
+    harmonise: Annotated[
+        str, typer.Option(help="Put expression onto the training's scale: rank, zscore, cohort, …, or auto.")
+    ] = "none",
 ) -> None:
     """Rank drugs for new samples by predicted response against each drug's own mean."""
     from halfmax.data.readers.table import read_omics, read_samples
@@ -177,7 +180,7 @@ def predict(
                 say([done])
     about = None if samples is None else read_samples(samples)
     ranked, matches = loaded.predict_samples(
-        omics, drugs=_names(drugs), samples=about, allow_low_coverage=allow_low_coverage
+        omics, drugs=_names(drugs), samples=about, allow_low_coverage=allow_low_coverage, harmonise=harmonise
     )
     for match in matches.values():
         say(match.findings)
