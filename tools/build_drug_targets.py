@@ -20,6 +20,7 @@ import gzip
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from halfmax.errors import DataError
 ROOT = Path(__file__).resolve().parents[1]
 FACTS = ROOT / "tools/drug_facts"
 TARGET = ROOT / "src/halfmax/data/drug_targets.tsv.gz"
-COLUMNS = ("drug", "inchi_key", "targets", "families", "mechanism", "pathway", "source")
+COLUMNS = ("drug", "inchi_key", "targets", "families", "mechanism", "pathway", "stage", "source")
 #: GDSC's pathways that say nothing.
 NO_PATHWAY = frozenset({"", "nan", "Unclassified"})
 
@@ -77,6 +78,12 @@ def clean_pathway(text: str) -> str:
     """Return a pathway as the newer list writes it."""
     text = text.strip().removesuffix(" signaling")
     return "" if text in NO_PATHWAY else text
+
+
+def stage(names: Iterable[str]) -> str:
+    """Return ``named`` for a drug that has a name in words, as clinical and natural compounds have, else ``coded``."""
+    words = [n for n in names if not re.search(r"\d|[A-Z]{3}|[Ii]nhibitor", n)]
+    return "named" if any(re.search("[A-Za-z][a-z]{5}", n) for n in words) else "coded"
 
 
 class Words:
@@ -159,6 +166,7 @@ def one_row(
         "families": "|".join(words.families(symbols)),
         "mechanism": "|".join(dict.fromkeys(mechanism)),
         "pathway": "|".join(pathways),
+        "stage": stage(n for facts in said.values() for n in facts.names) if said else "",
         "source": "; ".join(used),
     }
 
