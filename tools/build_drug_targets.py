@@ -8,9 +8,10 @@ Read are plain facts, what a drug is meant to bind, and no measurement:
     GDSC_COMPOUNDS  the compounds of its release 8.2 (``screened_compounds_rel_8.2.csv``);
     CTRP_COMPOUNDS  names, targets, activity and SMILES of the compounds of CTRP v2;
     DATASET_FOLDER  saved datasets whose drugs have SMILES, for the InChIKeys: gdsc2-demo, gdsc1-demo.
-What stands in ``tools/drug_facts`` is the project's own: what the words of these lists mean (``target_words.tsv``), which
-targets belong together and how a drug that hits them is called (``families.tsv``), and facts that the lists lack or
-word too loosely, each with its source (``corrections.tsv``).
+What stands in ``tools/drug_facts`` is the project's own: what the words of these lists mean (``target_words.tsv``),
+which targets belong together and how a drug that hits them is called (``families.tsv``), which mechanisms hit a process
+that every dividing cell needs (``essential_processes.tsv``), and facts that the lists lack or word too loosely, each
+with its source (``corrections.tsv``).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from halfmax.errors import DataError
 ROOT = Path(__file__).resolve().parents[1]
 FACTS = ROOT / "tools/drug_facts"
 TARGET = ROOT / "src/halfmax/data/drug_targets.tsv.gz"
-COLUMNS = ("drug", "inchi_key", "targets", "families", "mechanism", "pathway", "stage", "source")
+COLUMNS = ("drug", "inchi_key", "targets", "families", "mechanism", "pathway", "process", "stage", "source")
 #: GDSC's pathways that say nothing.
 NO_PATHWAY = frozenset({"", "nan", "Unclassified"})
 
@@ -97,6 +98,7 @@ class Words:
                 if resolve(symbol)[0] != (symbol,):
                     raise SystemExit(f"families.tsv: {symbol} is not a current symbol but {resolve(symbol)}")
                 self.family[symbol] = (row["family"], row["mechanism"])
+        self.essential = frozenset(row["mechanism"] for row in read_facts("essential_processes.tsv"))
         self.strange: dict[str, str] = {}
 
     def symbols(self, word: str, drug: str) -> list[str]:
@@ -122,6 +124,11 @@ class Words:
         named = [self.family[s][1] if s in self.family else f"{s} ligand" for s in symbols]
         return list(dict.fromkeys(filter(None, named)))
 
+    def process(self, mechanisms: Iterable[str]) -> str:
+        """Return ``essential`` if a mechanism hits what every dividing cell needs, else ``other``; empty for none."""
+        known = set(mechanisms)
+        return ("essential" if known & self.essential else "other") if known else ""
+
 
 def inchi_keys(folders: list[Path], ctrp: dict[str, Facts]) -> dict[str, str]:
     """Return the InChIKey of the desalted structure by the key of a drug's name; mixtures have none."""
@@ -141,7 +148,7 @@ def inchi_keys(folders: list[Path], ctrp: dict[str, Facts]) -> dict[str, str]:
 def one_row(
     key: str, sources: dict[str, dict[str, Facts]], corrections: dict[str, dict[str, str]], words: Words
 ) -> dict[str, str]:
-    """Return what is known of one drug: GDSC's word comes first, CTRP's where GDSC has none, a correction above both."""
+    """Return what is known of one drug: GDSC's word, CTRP's where GDSC has none; a correction beats both."""
     said = {name: facts[key] for name, facts in sources.items() if key in facts}
     name = next(iter(next(iter(said.values())).names)) if said else corrections[key]["drug"]
     told, used = {}, []
@@ -166,6 +173,7 @@ def one_row(
         "families": "|".join(words.families(symbols)),
         "mechanism": "|".join(dict.fromkeys(mechanism)),
         "pathway": "|".join(pathways),
+        "process": words.process(mechanism),
         "stage": stage(n for facts in said.values() for n in facts.names) if said else "",
         "source": "; ".join(used),
     }

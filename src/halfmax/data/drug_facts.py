@@ -1,4 +1,4 @@
-"""What is known of a drug beyond its structure: HGNC targets, families, mechanism, pathway and stage, with the source.
+"""What is known of a drug beyond its structure: targets, mechanism, pathway, process and stage, with the source.
 
 The table is ``drug_targets.tsv.gz``; ``tools/build_drug_targets.py`` says what it is made from and makes it.
 """
@@ -16,16 +16,17 @@ from halfmax.data.cell_lines import DRUG_ALIASES, normalise_name
 from halfmax.data.structures import inchi_key, is_mixture
 from halfmax.errors import DataError
 
-#: Columns that hold several entries between bars.
-LISTS = ("targets", "families", "mechanism", "pathway")
 _SKELETON = 14
 
 
 @lru_cache(maxsize=1)
 def drug_facts() -> pd.DataFrame:
-    """Return the table, index = drug; columns inchi_key, `LISTS`, stage (``named`` or ``coded``) and source, all text.
+    """Return the table, index = drug, all text.
 
-    InChIKeys are those of the structure without salts; what is not known is empty.
+    Columns: inchi_key; targets (HGNC symbols), families, mechanism, pathway (entries between bars); process,
+    ``essential`` where a mechanism hits what every dividing cell needs, else ``other``; stage, ``named`` for a drug
+    with a name in words, else ``coded``; source. InChIKeys are those of the structure without salts; what is not known
+    is empty.
     """
     content = gzip.decompress(resources.files("halfmax.data").joinpath("drug_targets.tsv.gz").read_bytes())
     table: pd.DataFrame = pd.read_csv(io.BytesIO(content), sep="\t", dtype=str, keep_default_na=False)
@@ -56,7 +57,7 @@ def facts_of(drugs: pd.DataFrame) -> pd.DataFrame:
 
 
 def entries(column: str) -> tuple[str, ...]:
-    """Return all entries of a column of the table, each once, sorted; a stage or the entries between bars."""
+    """Return all entries of a column of the table, each once, sorted."""
     return tuple(sorted({entry for text in drug_facts()[column] for entry in text.split("|") if entry}))
 
 

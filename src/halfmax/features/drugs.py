@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from halfmax.data.drug_facts import entries, facts_of
@@ -37,6 +38,7 @@ FACT_BLOCKS: Mapping[str, tuple[str, ...]] = {
     "targets": ("targets", "families"),
     "mechanism": ("mechanism",),
     "pathway": ("pathway",),
+    "process": ("process",),
     "stage": ("stage",),
 }
 #: What a drug may be encoded as without a table of one's own.
@@ -108,6 +110,13 @@ def descriptors(smiles: Sequence[str | None]) -> Block:
             molecule = largest_fragment(parse_smiles(text))
             values[row] = [function(molecule) for function in functions]
     return Block(values, DESCRIPTORS, _missing(smiles, len(functions)))
+
+
+def tanimoto(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Tanimoto similarity of counts, shape (n, m): what two rows share over what either has; 0 against an empty row."""
+    product = a @ b.T
+    total = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - product
+    return np.asarray(product / np.maximum(total, 1e-12), dtype=np.float64)
 
 
 def _missing(smiles: Sequence[str | None], width: int) -> np.ndarray | None:

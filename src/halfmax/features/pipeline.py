@@ -19,7 +19,7 @@ from halfmax.state import JSON, State
 
 log = logging.getLogger(__name__)
 #: How drugs are encoded where nothing else is said.
-DEFAULT_DRUG_BLOCKS = ("fingerprint", "atom_pair", "descriptors", "targets", "mechanism", "pathway", "stage")
+DEFAULT_DRUG_BLOCKS = ("fingerprint", "atom_pair", "descriptors", "targets", "mechanism", "pathway", "process", "stage")
 #: What may become of a category that was not seen in training.
 UNKNOWN = ("zeros", "column", "error")
 #: A step's name, or its name and parameters.
@@ -35,7 +35,7 @@ OMICS_STEPS: Mapping[str, tuple[StepSpec, ...]] = {
 OTHER_STEPS: tuple[StepSpec, ...] = ("impute", "standard")
 DRUG_STEPS: Mapping[str, tuple[StepSpec, ...]] = {
     **dict.fromkeys(
-        ("fingerprint", "atom_pair", "targets", "mechanism", "pathway", "stage"),
+        ("fingerprint", "atom_pair", "targets", "mechanism", "pathway", "process", "stage"),
         (("impute", {"strategy": "constant"}),),
     ),
     "descriptors": ("impute", "standard"),
@@ -85,8 +85,9 @@ class FeaturePipeline:
     categories
         Columns of the samples table to one-hot encode.
     drug_blocks
-        ``fingerprint``, ``atom_pair``, ``descriptors`` (from SMILES), ``targets``, ``mechanism``, ``pathway``, ``stage``
-        (from the shipped table of facts) and names of ready-made drug matrices. What is unknown is masked.
+        ``fingerprint``, ``atom_pair``, ``descriptors`` (from SMILES), ``targets``, ``mechanism``, ``pathway``,
+        ``process``, ``stage`` (from the shipped table of facts) and names of ready-made drug matrices. What is unknown
+        is masked.
     steps
         Block name to step specifications, where they differ from the defaults.
     unknown

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halfmax.features.blocks import FloatArray, PairFeatures
+from halfmax.features.drugs import tanimoto
 
 Array = npt.NDArray[np.float64]
 #: Weight of each drug block in the kernel for a drug's mean response, and in that for its profile over samples.
@@ -17,6 +18,7 @@ POTENCY_WEIGHTS: Mapping[str, float] = {
     "atom_pair": 1.0,
     "descriptors": 1.0,
     "mechanism": 2.0,
+    "process": 1.0,
     "stage": 1.0,
 }
 PROFILE_WEIGHTS: Mapping[str, float] = {"fingerprint": 1.0, "targets": 1.0, "mechanism": 1.0, "pathway": 1.0}
@@ -103,13 +105,6 @@ def choose_drug_ridge(gram: Array, y: Array, *, mean: bool) -> tuple[float, floa
     errors = [float((leave_one_out_errors(gram, y, ridge, mean=mean) ** 2).mean()) for ridge in RIDGES]
     best = int(np.argmin(errors))
     return RIDGES[best], errors[best]
-
-
-def tanimoto(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> Array:
-    """Tanimoto similarity of counts, shape (n, m): what two rows share over what either has; 0 against an empty row."""
-    product = a @ b.T
-    total = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - product
-    return np.asarray(product / np.maximum(total, 1e-12), dtype=np.float64)
 
 
 def _by_distance(a: Array, b: Array) -> Array:

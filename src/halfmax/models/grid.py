@@ -21,6 +21,7 @@ class GridModel(BaseModel):
 
     blocks: Mapping[str, float] | None
     drug_ridge: float | None
+    drug_ids_: npt.NDArray[np.str_]
 
     def _profile(self, x: PairFeatures) -> Profile:
         return Profile.of(x, self.blocks)

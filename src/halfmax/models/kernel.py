@@ -50,8 +50,8 @@ class KernelRidge(GridModel):
         training rows (a modality that does not help there has weight 0). A sample that lacks a block stands on the
         others, see `halfmax.models.profile.Profile`.
     drug_ridge
-        λ of the two regressions over drugs (potency, profile), which serve drugs without training responses; None = each
-        chosen by exact leave-one-drug-out. See `halfmax.models.drug_side`.
+        λ of the two regressions over drugs (potency, profile), which serve drugs without training responses; None =
+        each chosen by exact leave-one-drug-out. See `halfmax.models.drug_side`.
     return_variance
         Give each prediction a variance, scaled on held-out parts of the training samples: four more fits.
 
@@ -147,7 +147,7 @@ class KernelRidge(GridModel):
             self.leverage_ = self._leverage(features, gram, last)
 
     def _grid(self, x: PairFeatures) -> FloatArray:
-        return self._respond(self._profile(x)) + self.drug_effect_
+        return np.asarray(self._respond(self._profile(x)) + self.drug_effect_, dtype=np.float32)
 
     def _weighted(self, profile: Profile) -> FloatArray:
         """Return features under the gains as they are now, and learn what each block carries."""
