@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from halfmax.errors import DataError, did_you_mean
+from halfmax.features.pipeline import DEFAULT_DRUG_BLOCKS
 from halfmax.models.base import MODELS
 from halfmax.state import parameters_of
 
@@ -56,7 +57,7 @@ class FeaturesSection(Section):
     modalities: tuple[str, ...] = ("expression",)
     require: tuple[str, ...] | None = None
     categories: tuple[str, ...] = ("tissue",)
-    drug_blocks: tuple[str, ...] = ("fingerprint", "descriptors")
+    drug_blocks: tuple[str, ...] = DEFAULT_DRUG_BLOCKS
     unknown: Literal["zeros", "column", "error"] = "zeros"
     steps: Mapping[str, tuple[str | tuple[str, dict[str, Any]], ...]] = {}
 

@@ -18,6 +18,8 @@ from halfmax.features.omics import STEPS, GeneList, Select, Step, SupervisedStep
 from halfmax.state import JSON, State
 
 log = logging.getLogger(__name__)
+#: How drugs are encoded where nothing else is said.
+DEFAULT_DRUG_BLOCKS = ("fingerprint", "atom_pair", "descriptors", "targets", "mechanism", "pathway", "process", "stage")
 #: What may become of a category that was not seen in training.
 UNKNOWN = ("zeros", "column", "error")
 #: A step's name, or its name and parameters.
@@ -32,7 +34,10 @@ OMICS_STEPS: Mapping[str, tuple[StepSpec, ...]] = {
 }
 OTHER_STEPS: tuple[StepSpec, ...] = ("impute", "standard")
 DRUG_STEPS: Mapping[str, tuple[StepSpec, ...]] = {
-    "fingerprint": (("impute", {"strategy": "constant"}),),
+    **dict.fromkeys(
+        ("fingerprint", "atom_pair", "targets", "mechanism", "pathway", "process", "stage"),
+        (("impute", {"strategy": "constant"}),),
+    ),
     "descriptors": ("impute", "standard"),
 }
 
@@ -80,7 +85,9 @@ class FeaturePipeline:
     categories
         Columns of the samples table to one-hot encode.
     drug_blocks
-        ``fingerprint``, ``descriptors`` (from SMILES) and names of ready-made drug matrices.
+        ``fingerprint``, ``atom_pair``, ``descriptors`` (from SMILES), ``targets``, ``mechanism``, ``pathway``,
+        ``process``, ``stage`` (from the shipped table of facts) and names of ready-made drug matrices. What is unknown
+        is masked.
     steps
         Block name to step specifications, where they differ from the defaults.
     unknown
@@ -96,7 +103,7 @@ class FeaturePipeline:
         self,
         modalities: Sequence[str] = ("expression",),
         categories: Sequence[str] = ("tissue",),
-        drug_blocks: Sequence[str] = ("fingerprint", "descriptors"),
+        drug_blocks: Sequence[str] = DEFAULT_DRUG_BLOCKS,
         steps: Mapping[str, Sequence[StepSpec]] | None = None,
         unknown: str = "zeros",
     ) -> None:
@@ -237,19 +244,17 @@ def omics_block(dataset: ResponseDataset, modality: str) -> Block:
 
 
 def drug_block(dataset: ResponseDataset, name: str) -> Block:
-    """Return fingerprints or descriptors of the dataset's drugs, or a ready-made drug matrix, one row a drug."""
+    """Return one of `halfmax.features.drugs.DRUG_BLOCKS`, or a ready-made drug matrix, one row a drug."""
     from halfmax.features import drugs
 
     if name in dataset.drug_features:
         frame = dataset.drug_features[name].reindex(dataset.drugs.index)
         return Block(frame.to_numpy(dtype=np.float32), tuple(map(str, frame.columns)))
-    structures = dataset.drugs["smiles"] if "smiles" in dataset.drugs else pd.Series(None, index=dataset.drugs.index)
-    smiles = [text if isinstance(text, str) and text else None for text in structures]
-    if name == "fingerprint":
-        return drugs.fingerprints(smiles)
-    if name == "descriptors":
-        return drugs.descriptors(smiles)
-    raise DataError(f"there is no drug block {name!r}: it is fingerprint, descriptors or one of the dataset's own.")
+    if name not in drugs.DRUG_BLOCKS:
+        raise DataError(
+            f"there is no drug block {name!r}: it is one of {', '.join(drugs.DRUG_BLOCKS)}, or the dataset's."
+        )
+    return drugs.drug_table_block(name, dataset.drugs)
 
 
 class Responses:

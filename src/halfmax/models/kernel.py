@@ -50,7 +50,8 @@ class KernelRidge(GridModel):
         training rows (a modality that does not help there has weight 0). A sample that lacks a block stands on the
         others, see `halfmax.models.profile.Profile`.
     drug_ridge
-        λ of the regression on drug structures, which serves drugs without training responses.
+        λ of the two regressions over drugs (potency, profile), which serve drugs without training responses; None =
+        each chosen by exact leave-one-drug-out. See `halfmax.models.drug_side`.
     return_variance
         Give each prediction a variance, scaled on held-out parts of the training samples: four more fits.
 
@@ -73,7 +74,7 @@ class KernelRidge(GridModel):
         focus: float = 2.0,
         joint: bool = False,
         blocks: Mapping[str, float] | None = None,
-        drug_ridge: float = 1.0,
+        drug_ridge: float | None = None,
         return_variance: bool = False,
     ) -> None:
         self.kernel = kernel
@@ -105,14 +106,13 @@ class KernelRidge(GridModel):
         """Solve one system a drug."""
         if self.kernel not in ("linear", "rbf"):
             raise DataError(f"kernel is {self.kernel!r}; it is linear or rbf.")
-        grid = response_matrix(x, check_targets(x, y))
-        known, measured = _measured(grid, 0), _measured(grid, 1)
-        grid, profile = grid[np.ix_(measured, known)], self._profile(x).take(measured)
+        whole = response_matrix(x, check_targets(x, y))
+        known, measured = _measured(whole, 0), _measured(whole, 1)
+        grid, profile = whole[np.ix_(measured, known)], self._profile(x).take(measured)
         effect = np.nanmean(grid, axis=0)
-        everywhere = np.full(len(known), effect.mean())
-        everywhere[known] = effect
-        self._learn_drugs(x, everywhere, known)
+        self.drug_ids_, self.drug_effect_ = x.drug_ids[known], effect.astype(np.float32)
         self._learn(profile, grid - effect)
+        self._learn_drugs(x, whole, known)
         if self.return_variance:
             self._learn_variance(profile, grid)
         return self
@@ -147,7 +147,7 @@ class KernelRidge(GridModel):
             self.leverage_ = self._leverage(features, gram, last)
 
     def _grid(self, x: PairFeatures) -> FloatArray:
-        return self._respond(self._profile(x)) + self.drug_effect_
+        return np.asarray(self._respond(self._profile(x)) + self.drug_effect_, dtype=np.float32)
 
     def _weighted(self, profile: Profile) -> FloatArray:
         """Return features under the gains as they are now, and learn what each block carries."""
@@ -216,7 +216,7 @@ class KernelRidge(GridModel):
         if not self.return_variance:
             return None
         # the potency of a drug without training responses is itself unknown
-        unknown = self.noise_.mean() + self.drug_effect_.var()
+        unknown = self.noise_.mean() + self.potency_error_
         noise = np.where(rows >= 0, self.noise_[rows], unknown)
         return np.asarray(self._spread(self._profile(x))[:, None] * noise, dtype=np.float32)
 
@@ -255,7 +255,7 @@ class ResponseGP(GridModel):
         rank: int = 60,
         rounds: int = 2,
         blocks: Mapping[str, float] | None = None,
-        drug_ridge: float = 1.0,
+        drug_ridge: float | None = None,
     ) -> None:
         self.expression_weight = expression_weight
         self.noise = noise
@@ -292,7 +292,7 @@ class ResponseGP(GridModel):
         residual, drug = residual[:, known], drug[known]
         left, right = soft_impute(residual, self.threshold, self.rank, 50)
         ridge = KernelRidge(blocks=self.blocks, drug_ridge=self.drug_ridge).fit(x, targets)
-        self.drug_ids_, self.drug_x_, self.drug_inverse_ = ridge.drug_ids_, ridge.drug_x_, ridge.drug_inverse_
+        self.drug_ids_ = ridge.drug_ids_
         self.drug_effect_ = (overall + drug).astype(np.float32)
         self.centre_, self.weight_, self.share_ = ridge.centre_, ridge.weight_, ridge.share_
         self.mean_ = ridge.drug_effect_
@@ -305,6 +305,7 @@ class ResponseGP(GridModel):
         measured = _measured(residual, 1)
         self.sample_ids_ = x.sample_ids[measured]
         self.seen_ = (fitted + sample[:, None])[measured].astype(np.float32)
+        self._learn_drugs(x, response_matrix(x, targets), known)
         return self
 
     def _regress(self, residual: Array, completed: npt.NDArray[np.floating], profile: FloatArray) -> FloatArray:
