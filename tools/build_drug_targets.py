@@ -53,7 +53,7 @@ class Facts:
 def read_facts(name: str) -> list[dict[str, str]]:
     """Return the rows of one of the project's own tables."""
     with (FACTS / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, restval=""))
 
 
 def split(text: str) -> list[str]:

@@ -181,7 +181,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
            "print(*(row for row in open('/proc/self/status') if row.startswith('VmHWM')))"  # fmt: skip
     rows = planted(1000)[0]
     peak = []
-    for n in (50, 1000):  # 50,000 and a million rows, the larger 90 MB
+    for n in (50, 2000):  # 50,000 and two million rows, the larger 180 MB
         head, *body = maf_text(rows, comments=0).splitlines(keepends=True)
         with (tmp_path / "a.maf").open("w", encoding="utf-8") as file:
             file.write(head)
@@ -192,5 +192,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         )
         peak.append(int(told.stdout.split()[1]) * 1024)
     assert peak[0] > 50e6
-    assert peak[1] - peak[0] < 100e6
-    assert (tmp_path / "a.maf").stat().st_size > 80e6
+    assert peak[1] - peak[0] < 350e6  # Arrow reads ahead and keeps what it freed; as text the rows take a gigabyte
+    assert (tmp_path / "a.maf").stat().st_size > 160e6
