@@ -62,10 +62,10 @@ def test_build_refuses_what_it_does_not_understand(tmp_path: Path, capsys: pytes
 
 @pytest.mark.slow
 def test_the_embedded_table_of_cell_lines_is_read_from_the_cache() -> None:
+    from halfmax.data.packages import PACKAGES, place_of
     from halfmax.data.readers.embedded_lines import read_embedded_lines
-    from halfmax.data.sources import SOURCES, place_of
 
-    if not place_of(SOURCES["gdsctools"]).is_file():
+    if not place_of(PACKAGES["gdsctools"]).is_file():
         pytest.skip("not in the cache")
     lines = read_embedded_lines()
     assert lines.loc["HL-60", "cosmic_id"] == "905938"

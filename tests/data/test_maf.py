@@ -192,5 +192,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         )
         peak.append(int(told.stdout.split()[1]) * 1024)
     assert peak[0] > 50e6
-    assert peak[1] - peak[0] < 350e6  # Arrow reads ahead and keeps what it freed; as text the rows take a gigabyte
+    assert peak[1] - peak[0] < 500e6  # Arrow reads ahead and keeps what it freed; as text the rows take a gigabyte
     assert (tmp_path / "a.maf").stat().st_size > 160e6
