@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="kernel_ridge")
     parser.add_argument("--parts", type=int, default=5)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     set_threads(1)
@@ -44,8 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     prepared = prepare(config, load_data(config))
     dataset = prepared.dataset.take(prepared.splits[0].fit_rows)
     inner = make_splits(dataset, "LDO", n_folds=5, seed=1)[: args.parts]
-    for variant, blocks in VARIANTS.items():
-        section = config.features.model_copy(update={"drug_blocks": blocks})
+    for variant in args.variants:
+        section = config.features.model_copy(update={"drug_blocks": VARIANTS[variant]})
         chosen = config.model_copy(update={"features": section})
         spec = ModelSpec(args.model, args.model, {})
         found = cross_validate(dataset, inner, [spec], features=lambda c=chosen: make_features(c), n_boot=0)
