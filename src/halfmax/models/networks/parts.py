@@ -122,7 +122,18 @@ def _union(
     new = np.flatnonzero(place < 0)
     place[new] = len(ids) + np.arange(len(new))
     joined = {
-        name: replace(block, values=np.vstack([block.values, other_blocks[name].values[new]]), mask=None)
+        name: Block(
+            np.vstack([block.values, other_blocks[name].values[new]]),
+            block.names,
+            _joined_masks(block, other_blocks[name].take(new)),
+        )
         for name, block in blocks.items()
     }
     return np.concatenate([ids, other_ids[new]]), joined, place
+
+
+def _joined_masks(block: Block, other: Block) -> npt.NDArray[np.bool_] | None:
+    if block.mask is None and other.mask is None:
+        return None
+    masks = (np.zeros(b.values.shape, dtype=bool) if b.mask is None else b.mask for b in (block, other))
+    return np.vstack(list(masks))
