@@ -1,0 +1,335 @@
+"""TwoTower: what networks share that score pairs by an inner product, trained on whole blocks of pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from halfmax.errors import DataError
+from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
+from halfmax.models.base import (
+    JSON,
+    BaseModel,
+    OnEpoch,
+    Prediction,
+    State,
+    Valid,
+    check_targets,
+    gather,
+    response_matrix,
+)
+from halfmax.models.loop import LoopSettings, pick_device, train
+from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, joined, rotated, rotation
+
+if TYPE_CHECKING:
+    import torch
+
+#: Draws normal numbers: ``normal(*shape, scale=…)``.
+Normal = Callable[..., "torch.Tensor"]
+#: Samples scored at a time: what they need stays in the processor's cache.
+_ROWS = 256
+
+
+class TwoTower(BaseModel):
+    """Score of a pair = ⟨f(sample), g(drug)⟩ + b(drug), for an ensemble of members trained side by side.
+
+    A network says how it reads samples: `_view` (what of the features), `_learn_samples` and `_sample_input` (in what
+    coordinates), `_entry_names`, `_entry_weights` and `_entry` (its first layers, up to ``width`` units). Residual
+    layers, the drug side, the loss, validation, refitting and scoring are here. Parameters are those of
+    `halfmax.models.networks.mlp.TwoTowerMLP`.
+    """
+
+    uses_valid: ClassVar[bool] = True
+    focus: float
+    width: int
+    layers: int
+    drug_width: int
+    drug_gain: float
+    activation: str
+    dropout: float
+    input_dropout: float
+    drug_dropout: float
+    identity_dropout: float
+    drug_identity: bool
+    learning_rate: float
+    weight_decay: float
+    epochs: int
+    batch_size: int
+    patience: int | None
+    members: int
+    refit: bool
+    task: str
+    device: str
+    precision: str
+    seed: int
+
+    def _view(self, x: PairFeatures) -> FloatArray:
+        """Return what the network reads of each sample, shape (n, d)."""
+        return x.sample(*x.modalities)
+
+    def _learn_samples(self, x: PairFeatures, targets: npt.NDArray[np.float64], rng: np.random.Generator) -> None:
+        """Learn from training rows what `_sample_input` needs."""
+        raise NotImplementedError
+
+    def _sample_input(self, view: FloatArray, device: torch.device) -> torch.Tensor:
+        """Return what the first layer is given for rows of a `_view`; the first axis counts samples."""
+        raise NotImplementedError
+
+    def _entry_names(self) -> list[str]:
+        """Return the names of the weights of `_entry`."""
+        raise NotImplementedError
+
+    def _entry_weights(self, normal: Normal) -> dict[str, torch.Tensor]:
+        """Return the first layers' weights before training, the first axis counting members."""
+        raise NotImplementedError
+
+    def _entry(
+        self, weights: dict[str, torch.Tensor], x: torch.Tensor, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        """Encode inputs, shape (members, n, …), to (members, n, width)."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        x: PairFeatures,
+        y: npt.NDArray[np.floating],
+        *,
+        valid: Valid | None = None,
+        start: State | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Self:
+        """Train the ensemble; with `valid`, the best epoch is chosen on it first.
+
+        Parameters
+        ----------
+        start
+            State of an earlier fit on the same features and drugs: training goes on from its weights.
+        """
+        self._check_params()
+        targets = check_targets(x, y)
+        epochs = self.epochs
+        self.history_: list[dict[str, JSON]] = []
+        if valid is not None and self.refit:
+            scout = replace_members(self, 1)
+            scout._train(x, targets, valid, None, self.epochs, on_epoch)
+            losses = np.array([record["valid_loss"] for record in scout.history_], dtype=float)
+            best = int(np.argmin(losses)) + 1
+            x, targets = joined(x, targets, *valid)
+            self._train(x, targets, None, start, epochs, _until(best, on_epoch))
+            self.history_ = scout.history_ + [r | {"member": "ensemble"} for r in self.history_]
+        else:
+            self._train(x, targets, valid, start, epochs, on_epoch)
+        return self
+
+    def predict(self, x: PairFeatures) -> Prediction:
+        """Return the members' mean, and their variance where there are several."""
+        self._check_fitted()
+        import torch
+
+        device = pick_device(self.device)
+        weights = {name: torch.as_tensor(value, device=device) for name, value in self._weights().items()}
+        profile = self._view(x)
+        shape = (len(x.sample_ids), len(x.drug_ids))
+        mean, variance = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+        with torch.no_grad():
+            rows = rows_of(x.drug_ids, self.drug_ids_)
+            drug, bias = self._drugs(weights, self._drug_input(x, device), rows, None)
+            for part in (slice(start, start + _ROWS) for start in range(0, shape[0], _ROWS)):
+                sample = self._samples(weights, self._sample_input(profile[part], device), None)
+                score = torch.baddbmm(bias[:, None], sample, drug.transpose(1, 2)).cpu().numpy()
+                if self.task == "classification":
+                    score = 1 / (1 + np.exp(-np.clip(score, -30, 30)))
+                mean[part], variance[part] = score.mean(axis=0), score.var(axis=0)
+        if self.task == "classification":
+            probability = gather(mean, x)
+            return Prediction(probability, probability=probability)
+        return Prediction(gather(mean, x), gather(variance, x) if len(bias) > 1 else None)
+
+    def _train(
+        self,
+        x: PairFeatures,
+        targets: npt.NDArray[np.float64],
+        valid: Valid | None,
+        start: State | None,
+        epochs: int,
+        on_epoch: OnEpoch | None,
+    ) -> None:
+        import torch
+
+        device = pick_device(self.device)
+        generator = torch.Generator().manual_seed(self.seed)
+        self._learn_inputs(x, targets)
+        grid = response_matrix(x, targets)
+        weights = {k: v.to(device) for k, v in self._initial(grid, generator, start).items()}
+        samples = self._sample_input(self._view(x), device)
+        drugs = self._drug_input(x, device)
+        cells = Cells(grid, self.task, device)
+        trained = np.flatnonzero(np.isfinite(grid).any(axis=1))
+        rows = np.arange(len(x.drug_ids))
+
+        def batches() -> list[torch.Tensor]:
+            orders = [torch.randperm(len(trained), generator=generator) for _ in range(self.members)]
+            order = torch.as_tensor(trained)[torch.stack(orders)]
+            return [part.to(device) for part in torch.split(order, self.batch_size, dim=1)]
+
+        def loss_of(batch: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                h = self._samples(weights, samples[batch], generator)
+                v, bias = self._drugs(weights, drugs, rows, generator)
+                score = torch.bmm(h, v.transpose(1, 2)) + bias[:, None]
+            return cells.loss(score.float(), batch)
+
+        valid_loss = None if valid is None else self._valid_loss(weights, valid, device)
+        settings = LoopSettings(epochs, self.learning_rate, self.weight_decay, 5.0 * self.members, self.patience)
+        history = train(weights, batches, loss_of, valid_loss, settings, on_epoch)
+        for name, value in weights.items():
+            setattr(self, f"{name}_", value.detach().cpu().numpy())
+        for record in history:
+            record["train_loss"] /= self.members  # what is trained is the sum over members
+        self.history_ = [
+            {k: int(v) if k == "epoch" else v for k, v in record.items()} | {"member": "all"} for record in history
+        ]
+
+    def _valid_loss(self, weights: dict[str, torch.Tensor], valid: Valid, device: torch.device):  # type: ignore[no-untyped-def]
+        import torch
+
+        x, y = valid
+        cells = Cells(response_matrix(x, check_targets(x, y)), self.task, device)
+        samples = self._sample_input(self._view(x), device)
+        drugs = self._drug_input(x, device)
+        rows = rows_of(x.drug_ids, self.drug_ids_)
+        everyone = torch.arange(len(x.sample_ids), device=device).expand(self.members, -1)
+
+        def loss() -> float:
+            h = self._samples(weights, samples, None)
+            v, bias = self._drugs(weights, drugs, rows, None)
+            score = (torch.bmm(h, v.transpose(1, 2)) + bias[:, None]).mean(dim=0, keepdim=True)
+            return float(cells.loss(score, everyone[:1]))
+
+        return loss
+
+    def _initial(self, grid: npt.NDArray[np.float64], generator: torch.Generator, start: State | None):  # type: ignore[no-untyped-def]
+        import torch
+
+        if start is not None:
+            return {k.removesuffix("_"): torch.as_tensor(np.array(start.arrays[k])) for k in self._names()}
+        m, w, d = self.members, self.width, self.drug_width
+        kd, n_drugs = self.drug_basis_.shape[1], grid.shape[1]
+
+        def normal(*shape: int, scale: float) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator) * scale
+
+        count = np.isfinite(grid).sum(axis=0)
+        mean = np.nansum(grid, axis=0) / np.maximum(count, 1)
+        if self.task == "classification":
+            mean = np.zeros_like(mean)
+        bias = torch.as_tensor(np.where(count > 0, mean, 0), dtype=torch.float32)
+        weights = {
+            **self._entry_weights(normal),
+            "drug_enter": normal(m, kd, d, scale=1 / math.sqrt(max(kd, 1))),
+            "bias_drug_enter": torch.zeros(m, 1, d),
+            "drug_leave": normal(m, d, w + 1, scale=0.01 / math.sqrt(d)),
+            "bias_drug_leave": torch.zeros(m, 1, w + 1),
+            "identity": normal(m, n_drugs, w, scale=0.01 / math.sqrt(w)),
+            "bias_identity": bias.expand(m, n_drugs).clone(),
+        }
+        for i in range(1, self.layers):
+            weights[f"hidden{i}"] = normal(m, w, w, scale=0.1 / math.sqrt(w))
+            weights[f"bias_hidden{i}"] = torch.zeros(m, 1, w)
+        return weights
+
+    def _names(self) -> list[str]:
+        hidden = [name for i in range(1, self.layers) for name in (f"hidden{i}_", f"bias_hidden{i}_")]
+        towers = ["drug_enter_", "bias_drug_enter_", "drug_leave_", "bias_drug_leave_"]
+        return [*(f"{name}_" for name in self._entry_names()), *towers, "identity_", "bias_identity_", *hidden]
+
+    def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        return {name.removesuffix("_"): getattr(self, name) for name in self._names()}
+
+    def _samples(
+        self, weights: dict[str, torch.Tensor], x: torch.Tensor, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        """Encode samples, shape (n, …) or, in a batch, (members, n, …), to (members, n, width)."""
+        import torch
+
+        act = activation(self.activation)
+        h = self._entry(weights, x, generator)
+        for i in range(1, self.layers):
+            dropped = drop(h, self.dropout, generator)
+            h = h + act(torch.baddbmm(weights[f"bias_hidden{i}"], dropped, weights[f"hidden{i}"]))
+        return drop(h, self.dropout, generator)
+
+    def _drugs(
+        self,
+        weights: dict[str, torch.Tensor],
+        x: torch.Tensor,
+        rows: npt.NDArray[np.int64],
+        generator: torch.Generator | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode drugs to vectors (members, n, width) and biases (members, n); `rows` -1 = unseen."""
+        import torch
+
+        act = activation(self.activation)
+        members = len(weights["identity"])
+        x = drop(x.expand(members, -1, -1), self.drug_dropout, generator)
+        h = drop(act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator)
+        out = torch.baddbmm(weights["bias_drug_leave"], h, weights["drug_leave"])
+        vector, bias = out[..., :-1] * self.drug_gain, out[..., -1]
+        known = torch.as_tensor(rows >= 0, device=x.device).float().expand(members, -1)
+        if not self.drug_identity:
+            known = torch.zeros_like(known)
+        if generator is not None and self.identity_dropout > 0:
+            kept = torch.rand(known.shape, generator=generator) >= self.identity_dropout
+            known = known * kept.to(x.device)
+        place = torch.as_tensor(np.maximum(rows, 0), device=x.device)
+        vector = vector * (1 - known[..., None]) + weights["identity"][:, place] * known[..., None]
+        return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
+
+    def _learn_inputs(self, x: PairFeatures, targets: npt.NDArray[np.float64]) -> None:
+        rng = np.random.default_rng(self.seed)
+        self.drug_ids_ = x.drug_ids
+        self._learn_samples(x, targets, rng)
+        drug = [_unit_power(x.drug(name)) for name in x.drug_x]
+        self.drug_block_scale_ = np.array([scale for _, scale in drug], dtype=np.float32)
+        self.drug_mean_, self.drug_basis_ = rotation(self._drug_blocks(x), rng)
+
+    def _drug_blocks(self, x: PairFeatures) -> FloatArray:
+        if not x.drug_x:
+            return np.zeros((len(x.drug_ids), 1), dtype=np.float32)
+        parts = zip(x.drug_x, self.drug_block_scale_, strict=True)
+        return np.hstack([x.drug(name) * scale for name, scale in parts])
+
+    def _drug_input(self, x: PairFeatures, device: torch.device) -> torch.Tensor:
+        return rotated(self._drug_blocks(x), self.drug_mean_, self.drug_basis_, device)
+
+    def _check_params(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise DataError(f"activation is {self.activation!r}; it is one of {', '.join(ACTIVATIONS)}.")
+        for name in ("dropout", "input_dropout", "drug_dropout", "identity_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DataError(f"{name} is {getattr(self, name)}; it is at least 0 and below 1.")
+        for name in ("width", "layers", "drug_width", "epochs", "batch_size", "members"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} is {getattr(self, name)}; it is at least 1.")
+
+
+def replace_members(model: TwoTower, members: int) -> TwoTower:
+    """Return an unfitted copy with another number of members."""
+    return type(model)(**{**model.get_params(), "members": members})
+
+
+def _until(last: int, on_epoch: OnEpoch | None) -> OnEpoch:
+    def stop(epoch: int, log: object) -> bool:
+        asked = on_epoch is not None and on_epoch(epoch, log)  # type: ignore[arg-type]
+        return asked or epoch >= last
+
+    return stop
+
+
+def _unit_power(values: FloatArray) -> tuple[FloatArray, float]:
+    power = float(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean()) if values.size else 0.0
+    return values, 1 / math.sqrt(power) if power > 1e-12 else 0.0
