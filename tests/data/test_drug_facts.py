@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from halfmax.data.drug_facts import drug_facts, entries, facts_of
+from halfmax.data.drug_facts import descriptions, drug_facts, entries, facts_of
 from halfmax.data.gene_names import resolve
 from halfmax.data.structures import INCHI_KEY
 
@@ -65,3 +65,8 @@ def test_a_drug_is_found_by_name_alias_and_structure() -> None:
 
 def test_a_table_without_names_or_structures_is_looked_up_by_id() -> None:
     assert facts_of(pd.DataFrame(index=["Olaparib", "nobody"]))["mechanism"].tolist() == ["PARP inhibitor", ""]
+
+
+def test_a_description_says_what_is_known_without_the_name() -> None:
+    drugs = pd.DataFrame(index=["Erlotinib", "no such drug"])
+    assert descriptions(drugs) == ["EGFR family inhibitor; targets EGFR; acts on EGFR.", ""]

@@ -12,7 +12,7 @@ from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError, NotFittedError
 from halfmax.features.blocks import Block, rows_of
 from halfmax.features.omics import STEPS
-from halfmax.features.pipeline import FeaturePipeline
+from halfmax.features.pipeline import FeaturePipeline, drug_text
 
 DATASET = make_dataset(30, 4, 12)
 RNG = np.random.default_rng(0)
@@ -118,3 +118,10 @@ def test_misuse_is_told():
 def test_rows_of_finds_places():
     assert rows_of(np.array(["b", "z"]), np.array(["c", "b"])).tolist() == [1, -1]
     assert rows_of(np.array(["b"]), np.array([], dtype=str)).tolist() == [-1]
+
+
+def test_drugs_carry_their_structure_and_what_is_known_of_them() -> None:
+    drugs = pd.DataFrame({"smiles": ["CCO", None]}, index=["Erlotinib", "no such drug"])
+    text = drug_text(drugs)
+    assert text["smiles"].tolist() == ["CCO", ""]
+    assert text["description"].tolist() == ["EGFR family inhibitor; targets EGFR; acts on EGFR.", ""]

@@ -32,6 +32,10 @@ def features(
         },
         sample_index=pairs // m,
         drug_index=pairs % m,
+        drug_text={
+            "smiles": np.array(["C" * (j % 7 + 1) + ("O" if j % 2 else "N") for j in range(m)]),
+            "description": np.array([f"Kinase{j} inhibitor; targets GENE{j % 3}." for j in range(m)]),
+        },
     )
 
 
@@ -55,6 +59,7 @@ def relabelled(x: PairFeatures, y: Array, *, seed: int = 2) -> tuple[PairFeature
         {k: b.take(d) for k, b in x.drug_x.items()},
         np.argsort(s)[x.sample_index[p]],
         np.argsort(d)[x.drug_index[p]],
+        drug_text={k: text[d] for k, text in x.drug_text.items()},
     )
     return shuffled, y[p], p
 

@@ -56,6 +56,18 @@ def facts_of(drugs: pd.DataFrame) -> pd.DataFrame:
     return padded.iloc[rows].set_axis(drugs.index)
 
 
+def descriptions(drugs: pd.DataFrame) -> list[str]:
+    """Return a sentence a drug on its mechanism, targets and pathway, without its name; empty where nothing is known.
+
+    A name in the text would let an encoder of words tell drugs apart by their names.
+    """
+    said = []
+    for row in facts_of(drugs).itertuples():
+        parts = ((row.mechanism, "{}"), (row.targets, "targets {}"), (row.pathway, "acts on {}"))
+        said.append("; ".join(form.format(str(text).replace("|", ", ")) for text, form in parts if text))
+    return [f"{text[0].upper()}{text[1:]}." if text else "" for text in said]
+
+
 def entries(column: str) -> tuple[str, ...]:
     """Return all entries of a column of the table, each once, sorted."""
     return tuple(sorted({entry for text in drug_facts()[column] for entry in text.split("|") if entry}))

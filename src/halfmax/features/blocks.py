@@ -57,6 +57,9 @@ class PairFeatures:
         Shape ``(n_pairs,)``, int64 row numbers.
     modalities
         The sample blocks that are omics profiles; models see all of them unless told otherwise.
+    drug_text
+        What networks over molecules and words read: ``smiles``, and ``description`` (what is known of the drug);
+        each of shape ``(n_drugs,)``, empty where nothing is known.
     """
 
     sample_ids: npt.NDArray[np.str_]
@@ -67,6 +70,7 @@ class PairFeatures:
     drug_index: IndexArray
     notes: Mapping[str, object] = field(default_factory=dict)
     modalities: tuple[str, ...] = ("expression",)
+    drug_text: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 
     @property
     def n_pairs(self) -> int:

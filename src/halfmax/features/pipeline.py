@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from halfmax.data.dataset import ResponseDataset
+from halfmax.data.drug_facts import descriptions
 from halfmax.errors import DataError, NotFittedError, examples
 from halfmax.features.blocks import Block, PairFeatures, rows_of
 from halfmax.features.omics import STEPS, GeneList, Select, Step, SupervisedStep, Targets, select_columns
@@ -162,6 +163,7 @@ class FeaturePipeline:
             sample_index=_row_numbers(dataset.response["sample_id"], sample_ids),
             drug_index=_row_numbers(dataset.response["drug_id"], drug_ids),
             modalities=tuple(self.modalities),
+            drug_text=drug_text(dataset.drugs),
         )
 
     def input_names(self, modality: str) -> tuple[str, ...]:
@@ -255,6 +257,15 @@ def drug_block(dataset: ResponseDataset, name: str) -> Block:
             f"there is no drug block {name!r}: it is one of {', '.join(drugs.DRUG_BLOCKS)}, or the dataset's."
         )
     return drugs.drug_table_block(name, dataset.drugs)
+
+
+def drug_text(drugs: pd.DataFrame) -> dict[str, npt.NDArray[np.str_]]:
+    """Return each drug's structure and what the shipped table knows of it, in words; empty where nothing is known."""
+    smiles = drugs["smiles"] if "smiles" in drugs else pd.Series("", index=drugs.index, dtype=object)
+    return {
+        "smiles": np.array([text if isinstance(text, str) else "" for text in smiles], dtype=str),
+        "description": np.array(descriptions(drugs), dtype=str),
+    }
 
 
 class Responses:

@@ -105,6 +105,10 @@ def joined(
         drug_ids=drug_ids,
         sample_x=sample_x,
         drug_x=drug_x,
+        drug_text={
+            name: np.concatenate([text, other.drug_text[name][rows_of(other.drug_ids, x.drug_ids) < 0]])
+            for name, text in x.drug_text.items()
+        },
         sample_index=np.concatenate([x.sample_index, s[other.sample_index]]),
         drug_index=np.concatenate([x.drug_index, d[other.drug_index]]),
     )
