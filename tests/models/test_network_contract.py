@@ -16,6 +16,8 @@ NETWORKS = {
         {"width": 32, "drug_width": 16, "members": 2, "epochs": 30, "batch_size": 16},
         {"dropout": 0.0, "input_dropout": 0.0, "drug_dropout": 0.0, "identity_dropout": 0.0, "weight_decay": 0.0},
     ),
+    # the closed form learns nothing by heart; its networks are the one above
+    "wide_deep": ({"width": 32, "epochs": 30, "context_epochs": 5, "batch_size": 16, "factors": 6}, None),
 }
 X = features(60, 8, 40)
 Y = linear_response(X)
@@ -31,7 +33,7 @@ def fitted(request):
     return request.param, network(request.param).fit(X, Y)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name, (_, free) in NETWORKS.items() if free is not None])
 def test_thirty_two_pairs_are_learned_by_heart(name):
     rows = np.arange(32)
     x, y = X.take_pairs(rows), Y[rows]
@@ -69,7 +71,7 @@ def test_the_seed_decides(fitted):
 
 def test_the_learning_curve_is_kept(fitted):
     name, model = fitted
-    losses = [record["train_loss"] for record in model.history_]
+    losses = [r["train_loss"] for r in model.history_ if r["member"] in ("all", "profile")]
     assert len(losses) == NETWORKS[name][0]["epochs"]
     assert losses[-1] < losses[0]
 

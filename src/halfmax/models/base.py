@@ -157,5 +157,6 @@ MODELS: Registry[type[Model]] = Registry(
         "xgboost": "halfmax.models.boosting:XGBoost",
         "lightgbm": "halfmax.models.boosting:LightGBM",
         "mlp": "halfmax.models.networks.mlp:TwoTowerMLP",
+        "wide_deep": "halfmax.models.networks.wide_deep:WideDeep",
     },
 )
