@@ -72,3 +72,11 @@ def test_agreement_of_two_screens():
     assert found["within_drug_pearson"] == pytest.approx(1)
     with pytest.raises(DataError, match="only 0 pairs"):
         assay_agreement(DATASET.response, other.assign(sample_id="x").head(0), "none")
+
+
+def test_the_curve_of_a_network_without_validation_is_kept():
+    dataset = make_dataset(30, 4, 10)
+    splits = make_splits(dataset, "LCO", n_folds=3, valid_fraction=0.0)[:1]
+    found = cross_validate(dataset, splits, [ModelSpec("m", "mlp", {"epochs": 2, "width": 8})], n_boot=0)
+    assert found.curves["train_loss"].notna().all()
+    assert found.curves["valid_loss"].isna().all()

@@ -136,7 +136,7 @@ def cross_validate(
         metrics,
         pd.concat(predictions, ignore_index=True),
         pd.DataFrame(timings),
-        pd.concat(known, ignore_index=True)[list(empty.columns)] if known else empty,
+        pd.concat(known, ignore_index=True).reindex(columns=empty.columns) if known else empty,
         pd.concat(selected, ignore_index=True),
     )
 
