@@ -30,7 +30,7 @@ def test_unknown_models_and_hyper_parameters_get_a_suggestion():
         load_config(None, ["model.widht=3"])
 
 
-def test_the_saved_model_is_the_network_unless_named():
-    assert RunConfig().main_model == "mlp"
+def test_the_saved_model_is_the_last_unless_named():
+    assert RunConfig().main_model == "wide_deep"
     assert load_config(None, models=["mean_effects", "kernel_ridge"]).main_model == "kernel_ridge"
     assert load_config(None, ["predictor=lightgbm"]).saved_models == ("lightgbm", "kernel_ridge")

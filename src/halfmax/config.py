@@ -83,8 +83,7 @@ class RunConfig(Section):
     params
         Hyper-parameters of the other models, by name.
     predictor
-        The model that is fitted on all data and saved as ``predictor/``; the last network among `models`, or the last
-        of them, by default.
+        The model that is fitted on all data and saved as ``predictor/``; the last of `models` by default.
     save
         Further models to fit on all data and save, each as ``predictors/NAME/``.
     """
@@ -99,7 +98,7 @@ class RunConfig(Section):
         "tissue_drug_mean",
         "lightgbm",
         "kernel_ridge",
-        "mlp",
+        "wide_deep",
     )
     predictor: str | None = None
     save: tuple[str, ...] = ("kernel_ridge",)
@@ -148,8 +147,7 @@ class RunConfig(Section):
         """The model that is saved as ``predictor/``."""
         if self.predictor is not None:
             return self.predictor
-        networks = [m for m in self.models if getattr(MODELS.get(m), "uses_valid", False)]
-        return (networks or list(self.models))[-1]
+        return self.models[-1]
 
     @property
     def saved_models(self) -> tuple[str, ...]:
