@@ -14,7 +14,7 @@ from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError, NotFittedError
 from halfmax.features.blocks import PairFeatures
 from halfmax.features.pipeline import FeaturePipeline
-from halfmax.models.loop import LoopSettings, TrainingError, train
+from halfmax.models.loop import LoopSettings, TrainingError, deterministic, train
 from halfmax.models.networks.mlp import TwoTowerMLP
 from halfmax.models.networks.parts import rotation
 
@@ -138,6 +138,69 @@ def test_a_loss_that_explodes_stops_with_a_reason():
             None,
             LoopSettings(2, 0.1, 0),
         )
+
+
+def guarded(broken: set[int], **settings: object) -> tuple[list[dict[str, float]], float]:
+    """Train one weight for two epochs of twelve steps, in which the gradients of some steps are infinite."""
+    import torch
+
+    weights = {"w": torch.ones(1)}
+    step = 0
+
+    def loss_of(_: object) -> torch.Tensor:
+        nonlocal step
+        step += 1
+        loss = weights["w"].sum()
+        # the square root at zero: a finite loss, an infinite gradient
+        return loss + (weights["w"] * 0).sqrt().sum() if step in broken else loss
+
+    def batches() -> list[torch.Tensor]:
+        return [torch.zeros(1)] * 12
+
+    history = train(weights, batches, loss_of, None, LoopSettings(2, 0.01, 0.0))
+    return history, float(weights["w"])
+
+
+def test_a_step_whose_gradient_is_not_finite_is_skipped_and_counted():
+    history, weight = guarded({3, 5, 16, 17})
+    assert [record.get("skipped") for record in history] == [2.0, 2.0]
+    untouched, lower = guarded(set())
+    assert "skipped" not in untouched[0]
+    assert lower < weight < 1
+
+
+def test_ten_such_steps_in_a_row_stop_training_with_a_reason():
+    with pytest.raises(TrainingError, match=r"gradient became NaN or infinite in epoch 2 \(10 steps in a row"):
+        guarded(set(range(10, 20)))
+    assert len(guarded(set(range(10, 19)))[0]) == 2
+
+
+def test_the_deterministic_context_leaves_torch_as_it_was():
+    import torch
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(KeyError), deterministic(threads=before[0] + 1):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.get_num_threads() == before[0] + 1
+        raise KeyError
+    assert before == (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    with deterministic(threads=1):
+        first = digest(3)
+        assert digest(3) == first
+
+
+def test_half_precision_stays_near_single_precision_on_the_processor():
+    wide = TwoTowerMLP(**SMALL).fit(X, Y).predict(X).mean
+    half = TwoTowerMLP(**SMALL, precision="bfloat16").fit(X, Y).predict(X).mean
+    assert not np.array_equal(wide, half)
+    assert np.corrcoef(wide, half)[0, 1] > 0.98
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_gives_what_the_processor_gives(precision):
+    found = [TwoTowerMLP(**SMALL, device=d, precision=precision).fit(X, Y).predict(X).mean for d in ("cuda", "cpu")]
+    assert np.corrcoef(*found)[0, 1] > 0.99
 
 
 def test_the_best_epoch_is_kept_and_a_callback_can_stop():

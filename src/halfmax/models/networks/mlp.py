@@ -41,6 +41,8 @@ class TwoTowerMLP(TwoTower):
         at once: with a gain of 1 the tower's scores swing before they settle.
     activation
         ``relu``, ``tanh``, ``silu`` or ``gelu``.
+    norm
+        What is done to a sample's units before each residual layer and before the score: ``none``, ``layer`` or ``rms``.
     dropout, input_dropout, drug_dropout
         Shares dropped of the sample tower's units, of its inputs and in the drug tower.
     identity_dropout
@@ -73,6 +75,7 @@ class TwoTowerMLP(TwoTower):
         drug_width: int = 256,
         drug_gain: float = 0.1,
         activation: str = "silu",
+        norm: str = "none",
         dropout: float = 0.5,
         input_dropout: float = 0.5,
         drug_dropout: float = 0.3,
@@ -97,6 +100,7 @@ class TwoTowerMLP(TwoTower):
         self.drug_width = drug_width
         self.drug_gain = drug_gain
         self.activation = activation
+        self.norm = norm
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.drug_dropout = drug_dropout

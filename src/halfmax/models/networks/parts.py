@@ -1,4 +1,4 @@
-"""Parts that networks share: activations, dropout, the masked loss on a block, and lossless rotated inputs."""
+"""Parts that networks share: activations, norms, dropout, the masked loss on a block, and lossless rotated inputs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 ACTIVATIONS = ("relu", "tanh", "silu", "gelu")
+NORMS = ("none", "layer", "rms")
+PRECISIONS = ("float32", "bfloat16")
 
 
 class Cells:
@@ -32,11 +34,14 @@ class Cells:
         self.weight = torch.as_tensor(weight, device=device)
         self.binary = task == "classification"
 
-    def loss(self, score: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss a measured cell, summed over members."""
+    def loss(self, score: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the mean loss a measured cell of these samples and drugs (None = all), summed over members."""
         import torch
 
         target, weight = self.target[rows], self.weight[rows]
+        if columns is not None:
+            columns = columns.to(target.device)
+            target, weight = target[..., columns], weight[..., columns]
         if self.binary:
             error = torch.nn.functional.binary_cross_entropy_with_logits(score, target, reduction="none")
         else:
@@ -81,6 +86,23 @@ def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
         "silu": torch.nn.functional.silu,
         "gelu": torch.nn.functional.gelu,
     }[name]
+
+
+def normalised(x: torch.Tensor, norm: str) -> torch.Tensor:
+    """Scale each row to mean square 1, for ``layer`` about its mean; no gain is learned, the next layer has one.
+
+    References
+    ----------
+    Ba et al. 2016 (layer norm); Zhang and Sennrich 2019 (root mean square). Neither looks at other samples: a sample's
+    prediction does not depend on its batch.
+    """
+    import torch
+
+    if norm == "none":
+        return x
+    if norm == "layer":
+        return torch.nn.functional.layer_norm(x, x.shape[-1:])
+    return torch.nn.functional.rms_norm(x, x.shape[-1:], eps=1e-5)
 
 
 def drop(x: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -22,8 +23,20 @@ from halfmax.models.base import (
     gather,
     response_matrix,
 )
-from halfmax.models.loop import LoopSettings, pick_device, train
-from halfmax.models.networks.parts import ACTIVATIONS, Cells, activation, drop, joined, rotated, rotation
+from halfmax.models.checkpoint import digest
+from halfmax.models.loop import LoopSettings, Resumable, pick_device, train
+from halfmax.models.networks.parts import (
+    ACTIVATIONS,
+    NORMS,
+    PRECISIONS,
+    Cells,
+    activation,
+    drop,
+    joined,
+    normalised,
+    rotated,
+    rotation,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +52,9 @@ class TwoTower(BaseModel):
 
     A network says how it reads samples: `_view` (what of the features), `_learn_samples` and `_sample_input` (in what
     coordinates), `_entry_names`, `_entry_weights` and `_entry` (its first layers, up to ``width`` units). Residual
-    layers, the drug side, the loss, validation, refitting and scoring are here. Parameters are those of
-    `halfmax.models.networks.mlp.TwoTowerMLP`.
+    layers, the drug side, the loss, validation, refitting and scoring are here. A network may have a drug side of its
+    own (`_drug_names`, `_drug_weights`, `_drugs`) or join both sides in another way (`_score`, `_scores`). Parameters
+    are those of `halfmax.models.networks.mlp.TwoTowerMLP`.
     """
 
     uses_valid: ClassVar[bool] = True
@@ -50,6 +64,7 @@ class TwoTower(BaseModel):
     drug_width: int
     drug_gain: float
     activation: str
+    norm: str = "none"
     dropout: float
     input_dropout: float
     drug_dropout: float
@@ -92,6 +107,31 @@ class TwoTower(BaseModel):
     ) -> torch.Tensor:
         """Encode inputs, shape (members, n, …), to (members, n, width)."""
         raise NotImplementedError
+
+    def _columns(self, n_drugs: int, generator: torch.Generator) -> torch.Tensor | None:
+        """Return the drugs that a step is trained on, or None for all."""
+        return None
+
+    def _score(
+        self,
+        weights: dict[str, torch.Tensor],
+        sample: torch.Tensor,
+        drug: torch.Tensor,
+        bias: torch.Tensor,
+        generator: torch.Generator | None,
+    ) -> torch.Tensor:
+        """Return the score of every sample with every drug, shape (members, n, n_drugs), in training and validation."""
+        import torch
+
+        return torch.bmm(sample, drug.transpose(1, 2)) + bias[:, None]
+
+    def _scores(
+        self, weights: dict[str, torch.Tensor], sample: torch.Tensor, drug: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what `_score` does, in one product: for prediction."""
+        import torch
+
+        return torch.baddbmm(bias[:, None], sample, drug.transpose(1, 2))
 
     def fit(
         self,
@@ -140,7 +180,7 @@ class TwoTower(BaseModel):
             drug, bias = self._drugs(weights, self._drug_input(x, device), rows, None)
             for part in (slice(start, start + _ROWS) for start in range(0, shape[0], _ROWS)):
                 sample = self._samples(weights, self._sample_input(profile[part], device), None)
-                score = torch.baddbmm(bias[:, None], sample, drug.transpose(1, 2)).cpu().numpy()
+                score = self._scores(weights, sample, drug, bias).cpu().numpy()
                 if self.task == "classification":
                     score = 1 / (1 + np.exp(-np.clip(score, -30, 30)))
                 mean[part], variance[part] = score.mean(axis=0), score.var(axis=0)
@@ -177,15 +217,18 @@ class TwoTower(BaseModel):
             return [part.to(device) for part in torch.split(order, self.batch_size, dim=1)]
 
         def loss_of(batch: torch.Tensor) -> torch.Tensor:
+            columns = self._columns(len(rows), generator)
+            used, read = (rows, drugs) if columns is None else (rows[columns.numpy()], drugs[columns.to(device)])
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 h = self._samples(weights, samples[batch], generator)
-                v, bias = self._drugs(weights, drugs, rows, generator)
-                score = torch.bmm(h, v.transpose(1, 2)) + bias[:, None]
-            return cells.loss(score.float(), batch)
+                v, bias = self._drugs(weights, read, used, generator)
+                score = self._score(weights, h, v, bias, generator)
+            return cells.loss(score.float(), batch, columns)
 
         valid_loss = None if valid is None else self._valid_loss(weights, valid, device)
         settings = LoopSettings(epochs, self.learning_rate, self.weight_decay, 5.0 * self.members, self.patience)
-        history = train(weights, batches, loss_of, valid_loss, settings, on_epoch)
+        resumable = Resumable(generator, lambda: self._about(x, targets, valid))
+        history = train(weights, batches, loss_of, valid_loss, settings, on_epoch, resumable)
         for name, value in weights.items():
             setattr(self, f"{name}_", value.detach().cpu().numpy())
         for record in history:
@@ -193,6 +236,13 @@ class TwoTower(BaseModel):
         self.history_ = [
             {k: int(v) if k == "epoch" else v for k, v in record.items()} | {"member": "all"} for record in history
         ]
+
+    def _about(self, x: PairFeatures, targets: npt.NDArray[np.float64], valid: Valid | None) -> dict[str, JSON]:
+        """Describe a training, so that its state goes on only with the same data and parameters."""
+        data = [(replace(x, notes={}), targets)]
+        if valid is not None:
+            data.append((replace(valid[0], notes={}), np.asarray(valid[1], dtype=np.float64)))
+        return {"model": type(self).__name__, "params": self.get_params(), "data": digest(data)}
 
     def _valid_loss(self, weights: dict[str, torch.Tensor], valid: Valid, device: torch.device):  # type: ignore[no-untyped-def]
         import torch
@@ -207,7 +257,7 @@ class TwoTower(BaseModel):
         def loss() -> float:
             h = self._samples(weights, samples, None)
             v, bias = self._drugs(weights, drugs, rows, None)
-            score = (torch.bmm(h, v.transpose(1, 2)) + bias[:, None]).mean(dim=0, keepdim=True)
+            score = self._score(weights, h, v, bias, None).mean(dim=0, keepdim=True)
             return float(cells.loss(score, everyone[:1]))
 
         return loss
@@ -217,8 +267,7 @@ class TwoTower(BaseModel):
 
         if start is not None:
             return {k.removesuffix("_"): torch.as_tensor(np.array(start.arrays[k])) for k in self._names()}
-        m, w, d = self.members, self.width, self.drug_width
-        kd, n_drugs = self.drug_basis_.shape[1], grid.shape[1]
+        m, w = self.members, self.width
 
         def normal(*shape: int, scale: float) -> torch.Tensor:
             return torch.randn(*shape, generator=generator) * scale
@@ -230,22 +279,34 @@ class TwoTower(BaseModel):
         bias = torch.as_tensor(np.where(count > 0, mean, 0), dtype=torch.float32)
         weights = {
             **self._entry_weights(normal),
-            "drug_enter": normal(m, kd, d, scale=1 / math.sqrt(max(kd, 1))),
-            "bias_drug_enter": torch.zeros(m, 1, d),
-            "drug_leave": normal(m, d, w + 1, scale=0.01 / math.sqrt(d)),
-            "bias_drug_leave": torch.zeros(m, 1, w + 1),
-            "identity": normal(m, n_drugs, w, scale=0.01 / math.sqrt(w)),
-            "bias_identity": bias.expand(m, n_drugs).clone(),
+            **self._drug_weights(normal, len(bias)),
+            "bias_identity": bias.expand(m, -1).clone(),
         }
         for i in range(1, self.layers):
             weights[f"hidden{i}"] = normal(m, w, w, scale=0.1 / math.sqrt(w))
             weights[f"bias_hidden{i}"] = torch.zeros(m, 1, w)
         return weights
 
+    def _drug_names(self) -> list[str]:
+        """Return the names of the weights of `_drugs`, but for ``bias_identity``."""
+        return ["drug_enter", "bias_drug_enter", "drug_leave", "bias_drug_leave", "identity"]
+
+    def _drug_weights(self, normal: Normal, n_drugs: int) -> dict[str, torch.Tensor]:
+        """Return the drug side's weights before training; each drug's own bias starts at its mean."""
+        import torch
+
+        m, w, d, kd = self.members, self.width, self.drug_width, self.drug_basis_.shape[1]
+        return {
+            "drug_enter": normal(m, kd, d, scale=1 / math.sqrt(max(kd, 1))),
+            "bias_drug_enter": torch.zeros(m, 1, d),
+            "drug_leave": normal(m, d, w + 1, scale=0.01 / math.sqrt(d)),
+            "bias_drug_leave": torch.zeros(m, 1, w + 1),
+            "identity": normal(m, n_drugs, w, scale=0.01 / math.sqrt(w)),
+        }
+
     def _names(self) -> list[str]:
-        hidden = [name for i in range(1, self.layers) for name in (f"hidden{i}_", f"bias_hidden{i}_")]
-        towers = ["drug_enter_", "bias_drug_enter_", "drug_leave_", "bias_drug_leave_"]
-        return [*(f"{name}_" for name in self._entry_names()), *towers, "identity_", "bias_identity_", *hidden]
+        hidden = [name for i in range(1, self.layers) for name in (f"hidden{i}", f"bias_hidden{i}")]
+        return [f"{name}_" for name in (*self._entry_names(), *self._drug_names(), "bias_identity", *hidden)]
 
     def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
         return {name.removesuffix("_"): getattr(self, name) for name in self._names()}
@@ -259,9 +320,9 @@ class TwoTower(BaseModel):
         act = activation(self.activation)
         h = self._entry(weights, x, generator)
         for i in range(1, self.layers):
-            dropped = drop(h, self.dropout, generator)
+            dropped = drop(normalised(h, self.norm), self.dropout, generator)
             h = h + act(torch.baddbmm(weights[f"bias_hidden{i}"], dropped, weights[f"hidden{i}"]))
-        return drop(h, self.dropout, generator)
+        return drop(normalised(h, self.norm), self.dropout, generator)
 
     def _drugs(
         self,
@@ -309,6 +370,10 @@ class TwoTower(BaseModel):
     def _check_params(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise DataError(f"activation is {self.activation!r}; it is one of {', '.join(ACTIVATIONS)}.")
+        if self.norm not in NORMS:
+            raise DataError(f"norm is {self.norm!r}; it is one of {', '.join(NORMS)}.")
+        if self.precision not in PRECISIONS:
+            raise DataError(f"precision is {self.precision!r}; it is one of {', '.join(PRECISIONS)}.")
         for name in ("dropout", "input_dropout", "drug_dropout", "identity_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} is {getattr(self, name)}; it is at least 0 and below 1.")
