@@ -25,6 +25,7 @@ ORDER = [
         "uncertainty",
         "model_folder",
         "predictor",
+        "resume",
         "evaluate",
         "ablation",
         "report",

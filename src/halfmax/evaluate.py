@@ -20,6 +20,7 @@ from halfmax.labels import Labels, Threshold
 from halfmax.metrics import COLUMNS, Fold, classification_metrics, group_metrics, interval, regression_metrics, tidy
 from halfmax.models.base import MODELS
 from halfmax.predictor import Encoded, Predictor, encode
+from halfmax.resume import Fitted, Resume
 from halfmax.split import Split
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def cross_validate(
     n_boot: int = 200,
     seed: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
+    resume: Resume | None = None,
 ) -> Results:
     """Fit and score every model on every split.
 
@@ -96,6 +98,8 @@ def cross_validate(
     n_boot
         Cluster-bootstrap replicates for the 95 % intervals; clusters are the split's groups (samples, or drugs under
         LDO).
+    resume
+        Where finished models are kept, so that a run that was cut off does not fit them again.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def cross_validate(
         selected.append(selected_features({split.fold: fold.pipeline}))
         for j, spec in enumerate(models):
             where = Progress(split.fold, spec.label, i * len(models) + j, len(splits) * len(models))
-            predicted, timing, curve = fold.fit_predict(spec, _epoch_reporter(where, on_progress))
+            predicted, timing, curve = fold.fit_or_resume(spec, _epoch_reporter(where, on_progress), resume)
             if not np.isfinite(predicted).all():
                 n_bad = int((~np.isfinite(predicted)).sum())
                 raise DataError(f"{spec.label} predicted NaN or infinity for {n_bad} of {len(predicted)} test pairs.")
@@ -194,6 +198,14 @@ class _FoldRun:
         if self.labels is not None and prediction.probability is None:
             value = value - self.labels.cutoff + 0.5  # a regression of labels: its training share means even odds
         return value, timing, history
+
+    def fit_or_resume(
+        self, spec: ModelSpec, on_epoch: Callable[[int, Mapping[str, float]], bool], resume: Resume | None
+    ) -> Fitted:
+        """Return what `fit_predict` does, from `resume` where it was done before."""
+        if resume is None:
+            return self.fit_predict(spec, on_epoch)
+        return resume.unit(self.split.fold, spec.label, lambda: self.fit_predict(spec, on_epoch))
 
     def score(self, predicted: Array, n_boot: int, seed: int) -> dict[str, tuple[float, Array]]:
         """Return every metric with its bootstrap replicates."""

@@ -30,6 +30,7 @@ from halfmax.labels import Labels, Threshold
 from halfmax.models.base import MODELS
 from halfmax.predictor import Predictor
 from halfmax.report import Report
+from halfmax.resume import Resume, opened
 from halfmax.split import Split, check_split, make_splits, row_groups, sample_groups, splits_from_table
 
 log = logging.getLogger(__name__)
@@ -94,10 +95,36 @@ def run(
     *,
     dataset: ResponseDataset | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    fresh: bool = False,
 ) -> tuple[Report, Results]:
-    """Do everything the configuration says and write it to `folder`; `dataset` spares loading it again."""
-    started, clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.perf_counter()
+    """Do everything the configuration says and write it to `folder`.
+
+    Parameters
+    ----------
+    dataset
+        The data that the configuration names, to spare loading them again.
+    fresh
+        Forget what an unfinished run left in `folder`; otherwise the same run goes on where it was cut off.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be used, or an unfinished run of another configuration, data or version is in `folder`.
+    """
     prepared = prepare(config, dataset if dataset is not None else load_data(config))
+    about = {"config": config.model_dump(mode="json"), "data": prepared.dataset.fingerprint()}
+    with opened(folder / "unfinished", about, fresh=fresh) as resume:
+        return _run(config, folder, prepared, on_progress, resume)
+
+
+def _run(
+    config: RunConfig,
+    folder: Path,
+    prepared: Prepared,
+    on_progress: Callable[[Progress], None] | None,
+    resume: Resume,
+) -> tuple[Report, Results]:
+    started, clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.perf_counter()
     results = cross_validate(
         prepared.dataset,
         prepared.splits,
@@ -107,12 +134,14 @@ def run(
         n_boot=config.n_boot,
         seed=config.seed,
         on_progress=on_progress,
+        resume=resume,
     )
     for name in config.saved_models:
         if on_progress is not None:
             on_progress(Progress("all", name, 1, 1))
         where = folder / "predictor" if name == config.main_model else folder / "predictors" / name
-        fit_final(config, prepared, name, results).save(where)
+        with resume.training("all", name):
+            fit_final(config, prepared, name, results).save(where)
     report = Report(
         name=config.name,
         config=config.model_dump(mode="json", exclude_none=True),

@@ -132,7 +132,7 @@ def test_other_data_and_threads_are_refused(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
-        with checkpoints(tmp_path), pytest.raises(CheckpointError, match=r"versions\.threads was"):
+        with checkpoints(tmp_path), pytest.raises(CheckpointError, match=r"loop\.threads was"):
             TwoTowerMLP(**SMALL).fit(*TRAIN)
     finally:
         torch.set_num_threads(threads)

@@ -179,10 +179,15 @@ def test_the_deterministic_context_leaves_torch_as_it_was():
     import torch
 
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with pytest.raises(KeyError), deterministic(threads=before[0] + 1):
-        assert torch.are_deterministic_algorithms_enabled()
-        assert torch.get_num_threads() == before[0] + 1
-        raise KeyError
+
+    def fail() -> None:
+        with deterministic(threads=before[0] + 1):
+            assert torch.are_deterministic_algorithms_enabled()
+            assert torch.get_num_threads() == before[0] + 1
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert before == (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     with deterministic(threads=1):
         first = digest(3)

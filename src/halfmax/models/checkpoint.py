@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,10 +97,10 @@ class Training:
             manifest = read_verified(self.folder, FORMAT, FORMAT_VERSION)
         except ModelFileError as error:
             raise CheckpointError(f"{error} {advice}") from None
-        if differences := _differences(manifest["about"], self._about):
+        if found := differences(manifest["about"], self._about):
             raise CheckpointError(
-                f"{self.folder} keeps the state of another training; {len(differences)} things differ: "
-                f"{'; '.join(differences[:3])}{'; …' if len(differences) > 3 else ''}. {advice}"
+                f"{self.folder} keeps the state of another training; {len(found)} things differ: "
+                f"{'; '.join(found[:3])}{'; …' if len(found) > 3 else ''}. {advice}"
             )
         arrays = load_file(self.folder / ARRAYS)
         arrays = {k: v if k == "generator" else v.to(device) for k, v in arrays.items()}
@@ -151,17 +152,8 @@ def start_training(about: Callable[[], Mapping[str, JSON]]) -> Training | None:
 
 
 def versions() -> dict[str, JSON]:
-    """Return what decides the last bit of a result besides data and parameters."""
-    import torch
-
-    from halfmax import __version__
-
-    return {
-        "halfmax": __version__,
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
+    """Return the versions that decide the last bit of a result."""
+    return {name: version(name) for name in ("halfmax", "numpy", "torch")}
 
 
 def digest(*things: object) -> str:
@@ -195,13 +187,13 @@ def _parts(thing: object) -> Iterator[bytes | memoryview]:
         yield repr(thing).encode()
 
 
-def _differences(kept: Mapping[str, JSON], now: Mapping[str, JSON], name: str = "") -> list[str]:
-    """Return a sentence for each leaf that is not the same."""
+def differences(kept: Mapping[str, JSON], now: Mapping[str, JSON], name: str = "") -> list[str]:
+    """Return a sentence for each leaf of two descriptions that is not the same."""
     found = []
     for key in dict.fromkeys([*kept, *now]):
         path, old, new = f"{name}{key}", kept.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{path}.")
+            found += differences(old, new, f"{path}.")
         elif old != new:
             found.append(f"{path} was {examples([old])} and is {examples([new])}")
     return found

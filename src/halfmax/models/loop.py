@@ -187,6 +187,7 @@ class _Run:
     def __post_init__(self) -> None:
         import torch
 
+        self.device = next(iter(self.parameters.values())).device
         resumable = self.resumable
         place = None if resumable is None else start_training(lambda: self._about(resumable))
         self.place: Training | None = place
@@ -194,7 +195,6 @@ class _Run:
             tensor.requires_grad_(True)
         decayed = [p for n, p in self.parameters.items() if not n.startswith("bias")]
         plain = [p for n, p in self.parameters.items() if n.startswith("bias")]
-        self.device = next(iter(self.parameters.values())).device
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": self.settings.weight_decay},
@@ -237,9 +237,8 @@ class _Run:
             total += found
         record = {"epoch": float(self.epoch), "train_loss": total / max(len(parts) - skipped, 1)}
         if skipped:
-            log.warning(
-                "epoch %d: %d of %d steps skipped, loss or gradient not finite", self.epoch, skipped, len(parts)
-            )
+            words = "epoch %d: %d of %d steps skipped, their loss or gradient was not finite"
+            log.warning(words, self.epoch, skipped, len(parts))
             record["skipped"] = float(skipped)
         return record
 
@@ -284,8 +283,10 @@ class _Run:
 
     def _about(self, resumable: Resumable) -> dict[str, JSON]:
         """Describe this training: a state that was kept is used only if all of it is the same."""
-        device = next(iter(self.parameters.values())).device.type
-        loop: dict[str, JSON] = asdict(self.settings) | {"device": device}
+        import torch
+
+        device, threads = self.device.type, torch.get_num_threads()
+        loop: dict[str, JSON] = asdict(self.settings) | {"device": device, "threads": threads}
         return {**resumable.about(), "loop": loop, "start": digest(self.parameters), "versions": versions()}
 
     def _snapshot(self) -> Snapshot:

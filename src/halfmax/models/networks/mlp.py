@@ -42,7 +42,8 @@ class TwoTowerMLP(TwoTower):
     activation
         ``relu``, ``tanh``, ``silu`` or ``gelu``.
     norm
-        What is done to a sample's units before each residual layer and before the score: ``none``, ``layer`` or ``rms``.
+        How a sample's units are scaled before each residual layer and before the score: ``none``, ``layer`` or
+        ``rms``.
     dropout, input_dropout, drug_dropout
         Shares dropped of the sample tower's units, of its inputs and in the drug tower.
     identity_dropout

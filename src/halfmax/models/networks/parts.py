@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -66,6 +67,12 @@ def rotation(values: FloatArray, rng: np.random.Generator, most: int | None = No
     turn, _ = np.linalg.qr(rng.standard_normal((keep.sum(), keep.sum())))
     scale = np.sqrt(keep.sum() * len(values) / size[keep].sum())
     return mean, np.ascontiguousarray(axes @ turn * scale, dtype=np.float32)
+
+
+def unit_power(values: FloatArray) -> float:
+    """Return the factor that gives a block's centred rows a mean squared length of 1; 0 for constant columns."""
+    power = float(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean()) if values.size else 0.0
+    return 1 / math.sqrt(power) if power > 1e-12 else 0.0
 
 
 def rotated(values: FloatArray, mean: FloatArray, basis: FloatArray, device: torch.device) -> torch.Tensor:

@@ -36,6 +36,7 @@ from halfmax.models.networks.parts import (
     normalised,
     rotated,
     rotation,
+    unit_power,
 )
 
 if TYPE_CHECKING:
@@ -354,8 +355,7 @@ class TwoTower(BaseModel):
         rng = np.random.default_rng(self.seed)
         self.drug_ids_ = x.drug_ids
         self._learn_samples(x, targets, rng)
-        drug = [_unit_power(x.drug(name)) for name in x.drug_x]
-        self.drug_block_scale_ = np.array([scale for _, scale in drug], dtype=np.float32)
+        self.drug_block_scale_ = np.array([unit_power(x.drug(name)) for name in x.drug_x], dtype=np.float32)
         self.drug_mean_, self.drug_basis_ = rotation(self._drug_blocks(x), rng)
 
     def _drug_blocks(self, x: PairFeatures) -> FloatArray:
@@ -393,8 +393,3 @@ def _until(last: int, on_epoch: OnEpoch | None) -> OnEpoch:
         return asked or epoch >= last
 
     return stop
-
-
-def _unit_power(values: FloatArray) -> tuple[FloatArray, float]:
-    power = float(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean()) if values.size else 0.0
-    return values, 1 / math.sqrt(power) if power > 1e-12 else 0.0
