@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +16,11 @@ from rich.table import Table
 from halfmax import RESEARCH_USE
 from halfmax.cli_data import data_app
 from halfmax.errors import DataError, HalfmaxError
-from halfmax.terminal import console, download_bars, say
+from halfmax.terminal import console, download_bars, run_progress, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from halfmax.evaluate import Progress as Where
     from halfmax.report import Report
 
 app = typer.Typer(
@@ -67,12 +65,19 @@ def run(
     data: Annotated[str | None, typer.Option(help="An embedded dataset, or a dataset folder.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME by default.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Forget what an unfinished run left in the folder.")] = False,
+    deterministic: Annotated[
+        int | None, typer.Option(min=1, metavar="THREADS", help="The same bits each time, with so many threads.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Cross-validate models beside the baselines, write a report, and save a predictor fitted on all data.
 
-    Without options: GDSC2 ln IC50, unseen cell lines, five folds.
+    Without options: GDSC2 ln IC50, unseen cell lines, five folds. A run that was cut off goes on when the same command
+    is given again.
     """
     from halfmax.config import load_config
+    from halfmax.models.loop import deterministic as same_bits
     from halfmax.run import load_data
     from halfmax.run import run as run_all
 
@@ -89,8 +94,9 @@ def run(
     folder = out or Path("runs") / checked.name
     with download_bars() as fetching:
         dataset = load_data(checked, on_download=fetching)
-    with _progress(f"{checked.split.protocol} · {dataset.name}") as show:
-        report, _ = run_all(checked, folder, dataset=dataset, on_progress=show)
+    title = f"{checked.split.protocol} · {dataset.name}"
+    with run_progress(title, quiet=quiet) as show, same_bits(deterministic) if deterministic else nullcontext():
+        report, _ = run_all(checked, folder, dataset=dataset, on_progress=show, fresh=fresh)
     _print_ladder(report)
     for note in report.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
@@ -108,6 +114,7 @@ def ablate(
     require: Annotated[str | None, typer.Option(help="Modalities that a sample must have; all by default.")] = None,
     data: Annotated[str | None, typer.Option(help="An embedded dataset, or a dataset folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-ablation by default.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Say what a modality adds: variants of the input on the same samples and folds, with paired intervals."""
     from halfmax.ablation import ablate as compare
@@ -125,7 +132,7 @@ def ablate(
         raise DataError("ablate cuts its own folds and compares regressions: leave out split.folds and task.kind.")
     with download_bars() as fetching:
         dataset = load_data(checked, on_download=fetching)
-    with _progress(f"{checked.split.protocol} · {dataset.name}") as show:
+    with run_progress(f"{checked.split.protocol} · {dataset.name}", quiet=quiet) as show:
         found = compare(
             dataset,
             chosen,
@@ -191,24 +198,6 @@ def predict(
 
 #: What `predict` can write.
 _WRITTEN = (".csv", ".tsv", ".json", ".parquet")
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[Where], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=False) as bars:
-        task = bars.add_task(f"{title} · data", total=None)
-
-        def show(where: Where) -> None:
-            words = f"fold {where.fold} · {where.model}" if where.model else "writing the report"
-            if where.epoch is not None:
-                loss = where.log.get("valid_loss", where.log.get("train_loss"))
-                words += f" · epoch {where.epoch}" + (f" · loss {loss:.4f}" if loss is not None else "")
-            bars.update(task, total=where.total, completed=where.done, description=f"{title} · {words}")
-
-        yield show
 
 
 def _print_ladder(report: Report) -> None:

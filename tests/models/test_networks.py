@@ -16,7 +16,9 @@ from halfmax.features.blocks import PairFeatures
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.models.loop import LoopSettings, TrainingError, deterministic, train
 from halfmax.models.networks.mlp import TwoTowerMLP
-from halfmax.models.networks.parts import rotation
+from halfmax.models.networks.multitask import MultiTask
+from halfmax.models.networks.parts import normalised, rotation
+from halfmax.models.networks.single import SingleTower
 
 SMALL = {"width": 32, "drug_width": 16, "members": 2, "epochs": 30, "batch_size": 16}
 FREE = {"dropout": 0.0, "input_dropout": 0.0, "drug_dropout": 0.0, "identity_dropout": 0.0, "weight_decay": 0.0}
@@ -47,6 +49,32 @@ def test_thirty_two_pairs_are_learned_by_heart(activation):
     )
     x, y = X.take_pairs(rows), Y[rows]
     assert np.abs(model.fit(x, y).predict(x).mean - y).max() < 0.05
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+def test_thirty_two_pairs_are_learned_by_heart_under_a_norm(norm):
+    x, y = X.take_pairs(np.arange(32)), Y[:32]
+    params = SMALL | FREE | {"epochs": 200, "learning_rate": 0.01, "layers": 2, "norm": norm}
+    assert np.abs(TwoTowerMLP(**params, refit=False).fit(x, y).predict(x).mean - y).max() < 0.05
+
+
+def test_a_drug_without_responses_is_given_the_mean_of_all_heads():
+    model = MultiTask(width=32, epochs=10, batch_size=16).fit(X, Y)
+    grid = X.grid()
+    new = replace(grid, drug_ids=np.array([f"new{i}" for i in range(6)]))
+    expected = model.predict(grid).mean.reshape(-1, 6).mean(axis=1)
+    assert model.predict(new).mean.reshape(-1, 6) == pytest.approx(np.tile(expected[:, None], 6), abs=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+def test_a_norm_scales_rows_and_knows_no_other_sample(norm):
+    import torch
+
+    values = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(0)) * 7 + 3
+    found = normalised(values, norm)
+    assert found.square().mean(dim=-1) == pytest.approx(1, abs=1e-4)
+    assert torch.equal(normalised(values[:, :2], norm), found[:, :2])
+    assert (found.mean(dim=-1).abs().max() < 1e-5) == (norm == "layer")
 
 
 def test_state_gives_the_same_bits_back():
@@ -111,6 +139,12 @@ def test_misuse_is_told():
         TwoTowerMLP().predict(X)
     with pytest.raises(DataError, match="activation"):
         TwoTowerMLP(activation="sine").fit(X, Y)
+    with pytest.raises(DataError, match="norm is 'batch'"):
+        TwoTowerMLP(norm="batch").fit(X, Y)
+    with pytest.raises(DataError, match="precision is 'half'"):
+        TwoTowerMLP(precision="half").fit(X, Y)
+    with pytest.raises(DataError, match="drugs is 0"):
+        SingleTower(drugs=0).fit(X, Y)
     with pytest.raises(DataError, match="dropout"):
         TwoTowerMLP(dropout=1.0).fit(X, Y)
     with pytest.raises(DataError, match="NaN"):

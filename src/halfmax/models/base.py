@@ -158,5 +158,7 @@ MODELS: Registry[type[Model]] = Registry(
         "lightgbm": "halfmax.models.boosting:LightGBM",
         "mlp": "halfmax.models.networks.mlp:TwoTowerMLP",
         "wide_deep": "halfmax.models.networks.wide_deep:WideDeep",
+        "single_tower": "halfmax.models.networks.single:SingleTower",
+        "multitask": "halfmax.models.networks.multitask:MultiTask",
     },
 )

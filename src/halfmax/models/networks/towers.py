@@ -340,14 +340,27 @@ class TwoTower(BaseModel):
         x = drop(x.expand(members, -1, -1), self.drug_dropout, generator)
         h = drop(act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator)
         out = torch.baddbmm(weights["bias_drug_leave"], h, weights["drug_leave"])
-        vector, bias = out[..., :-1] * self.drug_gain, out[..., -1]
-        known = torch.as_tensor(rows >= 0, device=x.device).float().expand(members, -1)
+        return self._own(weights, out[..., :-1] * self.drug_gain, out[..., -1], rows, generator)
+
+    def _own(
+        self,
+        weights: dict[str, torch.Tensor],
+        vector: torch.Tensor,
+        bias: torch.Tensor,
+        rows: npt.NDArray[np.int64],
+        generator: torch.Generator | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put a seen drug's own vector and bias in the place of what was read from its features."""
+        import torch
+
+        device = vector.device
+        known = torch.as_tensor(rows >= 0, device=device).float().expand(len(vector), -1)
         if not self.drug_identity:
             known = torch.zeros_like(known)
         if generator is not None and self.identity_dropout > 0:
             kept = torch.rand(known.shape, generator=generator) >= self.identity_dropout
-            known = known * kept.to(x.device)
-        place = torch.as_tensor(np.maximum(rows, 0), device=x.device)
+            known = known * kept.to(device)
+        place = torch.as_tensor(np.maximum(rows, 0), device=device)
         vector = vector * (1 - known[..., None]) + weights["identity"][:, place] * known[..., None]
         return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
 
