@@ -49,6 +49,17 @@ def test_run_writes_everything(finished: Path) -> None:
     assert RESEARCH_USE in (finished / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_run_can_be_quiet_and_fix_its_threads(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", "--data", str(finished.parent / "data"), "--models", "mean_effects", *QUICK[2:]]
+    assert main([*command, "--out", str(finished.parent / "told")]) == 0
+    assert "1 of 2 · fold 0 · mean_effects" in capsys.readouterr().err
+    quiet = [*command, "--out", str(finished.parent / "quiet"), "-q", "--fresh", "--deterministic", "1"]
+    assert main(quiet) == 0
+    assert "fold" not in capsys.readouterr().err
+    one, other = (pd.read_csv(finished.parent / name / "metrics.csv") for name in ("told", "quiet"))
+    pd.testing.assert_frame_equal(one, other)
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv", "json", "parquet"])
 def test_predict_writes_the_same_ranks_in_every_format(
     finished: Path, profile: Path, tmp_path: Path, ending: str

@@ -126,7 +126,10 @@ def test_a_folder_that_died_before_it_was_described_is_begun_anew(tmp_path: Path
     (tmp_path / "unfinished" / "finished").mkdir(parents=True)
     with opened(tmp_path / "unfinished", {"config": 1}):
         assert not (tmp_path / "unfinished" / "finished").exists()
+
+
+def test_a_run_that_failed_before_it_finished_anything_is_no_hindrance(tmp_path: Path) -> None:
     with pytest.raises(Cut), opened(tmp_path / "unfinished", {"config": 1}):
         raise Cut
-    with opened(tmp_path / "unfinished", {"config": 1}):
-        assert (tmp_path / "unfinished" / "run.json").is_file()
+    with opened(tmp_path / "unfinished", {"config": 2}) as resume:
+        assert (resume.folder / "run.json").is_file()

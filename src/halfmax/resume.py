@@ -74,7 +74,7 @@ def opened(folder: Path, about: Mapping[str, Any], *, fresh: bool = False, secon
     Raises
     ------
     DataError
-        If another run left the folder, or one works in it now.
+        If another run left something in the folder, or one works in it now.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     now = json.loads(json.dumps({**about, "versions": versions()}))
@@ -90,9 +90,9 @@ def opened(folder: Path, about: Mapping[str, Any], *, fresh: bool = False, secon
 
 
 def _check(folder: Path, now: dict[str, JSON]) -> None:
-    """Write what the run is, or compare it with the run that is in the folder."""
+    """Write what the run is, or compare it with the run that left something in the folder."""
     path = folder / "run.json"
-    if not path.is_file():
+    if not path.is_file() or not any(next((folder / kept).glob("*"), None) for kept in ("finished", "training")):
         shutil.rmtree(folder, ignore_errors=True)
         write_json(path, now)
         return
