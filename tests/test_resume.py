@@ -24,7 +24,8 @@ from tests.test_run import config
 
 DATASET = make_dataset(n_samples=30, n_drugs=4, n_genes=20)
 NETWORK = {"mlp": {"epochs": 3, "width": 8, "components": 4, "drug_width": 4, "members": 1}}
-CONFIG = config(models=("mean_effects", "mlp"), params=NETWORK, n_boot=2)
+QUICK = {"models": ("mean_effects", "mlp"), "params": NETWORK, "split": {"protocol": "LCO", "n_folds": 2}}
+CONFIG = config(**QUICK, n_boot=2)
 CURVE = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "valid_loss": [np.nan, 0.25], "member": "all"})
 
 
@@ -82,7 +83,7 @@ def test_a_killed_run_started_again_gives_the_same_report_and_predictor(tmp_path
 def test_another_run_is_refused_unless_it_is_fresh(tmp_path: Path) -> None:
     with pytest.raises(Cut):
         run(CONFIG, tmp_path, dataset=DATASET, on_progress=cut_at("1", "mlp", None))
-    other = config(models=("mean_effects", "mlp"), params=NETWORK, n_boot=3)
+    other = config(**QUICK, n_boot=3)
     with pytest.raises(DataError, match=r"config\.n_boot was '2' and is '3'.*--fresh"):
         run(other, tmp_path, dataset=DATASET)
     changed = replace(DATASET, response=DATASET.response.assign(value=DATASET.response["value"] + 1))

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from halfmax.data.storage import MANIFEST, atomic_folder, read_verified, write_json
 from halfmax.errors import HalfmaxError, ModelFileError, examples
@@ -21,6 +22,9 @@ from halfmax.state import JSON
 
 if TYPE_CHECKING:
     import torch
+
+    from halfmax.features.blocks import PairFeatures
+    from halfmax.models.base import Model, Valid
 
 FORMAT, FORMAT_VERSION = "halfmax-checkpoint", 1
 ARRAYS = "arrays.safetensors"
@@ -154,6 +158,13 @@ def start_training(about: Callable[[], Mapping[str, JSON]]) -> Training | None:
 def versions() -> dict[str, JSON]:
     """Return the versions that decide the last bit of a result."""
     return {name: version(name) for name in ("halfmax", "numpy", "torch")}
+
+
+def describe(model: Model, x: PairFeatures, y: npt.NDArray[np.floating], valid: Valid | None) -> dict[str, JSON]:
+    """Return what a model's training depends on: the model, its parameters, and a digest of its data."""
+    parts = [(x, y)] if valid is None else [(x, y), valid]
+    data = [(replace(features, notes={}), np.asarray(values, dtype=np.float64)) for features, values in parts]
+    return {"model": type(model).__name__, "params": model.get_params(), "data": digest(data)}
 
 
 def digest(*things: object) -> str:

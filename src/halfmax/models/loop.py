@@ -92,7 +92,7 @@ def deterministic(threads: int | None = None) -> Iterator[None]:
         If there is a GPU and the environment lacks what it needs for the same bits each time.
     """
     import torch
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if torch.cuda.is_available() and os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in (":4096:8", ":16:8"):
         raise TrainingError(
@@ -319,6 +319,16 @@ class _Run:
             moments = {k: kept.arrays.get(f"moment/{k}/{name}") for k in ("step", "exp_avg", "exp_avg_sq")}
             self.optimiser.state[parameter] = {k: v for k, v in moments.items() if v is not None}
         log.info("went on after epoch %d of %d", self.epoch, self.settings.epochs)
+
+
+def until(last: int, on_epoch: OnEpoch | None) -> OnEpoch:
+    """Return a callback that stops after epoch `last`, or when `on_epoch` asks for it."""
+
+    def stop(epoch: int, log: Mapping[str, float]) -> bool:
+        asked = on_epoch is not None and on_epoch(epoch, log)
+        return asked or epoch >= last
+
+    return stop
 
 
 def _copy(parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

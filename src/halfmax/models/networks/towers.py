@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -23,8 +22,8 @@ from halfmax.models.base import (
     gather,
     response_matrix,
 )
-from halfmax.models.checkpoint import digest
-from halfmax.models.loop import LoopSettings, Resumable, pick_device, train
+from halfmax.models.checkpoint import describe
+from halfmax.models.loop import LoopSettings, Resumable, pick_device, train, until
 from halfmax.models.networks.parts import (
     ACTIVATIONS,
     NORMS,
@@ -160,7 +159,7 @@ class TwoTower(BaseModel):
             losses = np.array([record["valid_loss"] for record in scout.history_], dtype=float)
             best = int(np.argmin(losses)) + 1
             x, targets = joined(x, targets, *valid)
-            self._train(x, targets, None, start, epochs, _until(best, on_epoch))
+            self._train(x, targets, None, start, epochs, until(best, on_epoch))
             self.history_ = scout.history_ + [r | {"member": "ensemble"} for r in self.history_]
         else:
             self._train(x, targets, valid, start, epochs, on_epoch)
@@ -228,7 +227,7 @@ class TwoTower(BaseModel):
 
         valid_loss = None if valid is None else self._valid_loss(weights, valid, device)
         settings = LoopSettings(epochs, self.learning_rate, self.weight_decay, 5.0 * self.members, self.patience)
-        resumable = Resumable(generator, lambda: self._about(x, targets, valid))
+        resumable = Resumable(generator, lambda: describe(self, x, targets, valid))
         history = train(weights, batches, loss_of, valid_loss, settings, on_epoch, resumable)
         for name, value in weights.items():
             setattr(self, f"{name}_", value.detach().cpu().numpy())
@@ -237,13 +236,6 @@ class TwoTower(BaseModel):
         self.history_ = [
             {k: int(v) if k == "epoch" else v for k, v in record.items()} | {"member": "all"} for record in history
         ]
-
-    def _about(self, x: PairFeatures, targets: npt.NDArray[np.float64], valid: Valid | None) -> dict[str, JSON]:
-        """Describe a training, so that its state goes on only with the same data and parameters."""
-        data = [(replace(x, notes={}), targets)]
-        if valid is not None:
-            data.append((replace(valid[0], notes={}), np.asarray(valid[1], dtype=np.float64)))
-        return {"model": type(self).__name__, "params": self.get_params(), "data": digest(data)}
 
     def _valid_loss(self, weights: dict[str, torch.Tensor], valid: Valid, device: torch.device):  # type: ignore[no-untyped-def]
         import torch
@@ -398,11 +390,3 @@ class TwoTower(BaseModel):
 def replace_members(model: TwoTower, members: int) -> TwoTower:
     """Return an unfitted copy with another number of members."""
     return type(model)(**{**model.get_params(), "members": members})
-
-
-def _until(last: int, on_epoch: OnEpoch | None) -> OnEpoch:
-    def stop(epoch: int, log: object) -> bool:
-        asked = on_epoch is not None and on_epoch(epoch, log)  # type: ignore[arg-type]
-        return asked or epoch >= last
-
-    return stop
