@@ -86,12 +86,15 @@ def gene_matrix(
     row_of = np.full(n_ids, -1)
     row_of[chosen.rows] = np.arange(len(chosen.rows))
     samples, raw = pairs.get()
-    rows, names = row_of[samples], np.array(symbols, dtype=object)[raw]
-    if nameless := int((names == "").sum()):
+    named = np.array([bool(symbol) for symbol in symbols])[raw]
+    if nameless := int((~named).sum()):
         findings.info("no-gene", f"{nameless} mutated places lie in no named gene and are left out.", count=nameless)
-    use = (rows >= 0) & (names != "")
-    rows, names = rows[use], names[use].astype(str)
-    columns, at = np.unique(names, return_inverse=True)
+    rows = row_of[samples]
+    use = (rows >= 0) & named
+    rows, raw = rows[use], raw[use]
+    known, number = np.unique(np.array(symbols, dtype=str), return_inverse=True)
+    present, at = np.unique(number[raw], return_inverse=True)
+    columns = known[present]
     labels, to = (
         _wanted(columns, genes, findings) if genes is not None else _often(rows, at, columns, min_samples, findings)
     )
