@@ -14,9 +14,10 @@ that every dividing cell needs (``essential_processes.tsv``), and facts that the
 with its source (``corrections.tsv``).
 
 ``checked`` in ``corrections.tsv`` says how far a row was held against its source: ``list``, the list named was at hand
-and says so; ``recalled``, label, paper or textbook were not at hand, and the row is plausible only; ``recalled, gene
-inferred``, the same, and the source is held to name an activity (a DNA polymerase, a topoisomerase II) whose genes were
-chosen here. Nothing is computed from this column; hold the rows against their sources before you rely on them.
+and says so; ``not at hand``, label, paper or textbook could not be looked into, and the row is plausible only; ``not at
+hand, gene inferred``, the same, and what the source names is an activity (a DNA polymerase, a topoisomerase II) whose
+genes were chosen here. Nothing is computed from this column; hold the rows against their sources before you rely on
+them.
 """
 
 from __future__ import annotations
