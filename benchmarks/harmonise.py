@@ -76,10 +76,13 @@ def main(argv: list[str] | None = None) -> None:
     import halfmax
 
     train = halfmax.load_dataset("gdsc2-demo")
-    rows, run = [], now()
+    rows, run, known = [], now(), []
     for case in cases(Path(args.shared), train.samples):
+        known.append(case.name)
         if not args.only or case.name in args.only:
             rows += measure(case, train.omics["expression"], train.samples["tissue"], args.methods)
+    if unknown := set(args.only) - set(known):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; the cases are: {'; '.join(known)}")
     args.out.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows).assign(run=run)
     merge_csv(args.out / "harmonise.csv", table, KEYS)

@@ -99,10 +99,18 @@ def test_one_command_writes_the_tables(tmp_path):
     told = CliRunner().invoke(app, words + options, catch_exceptions=False)
     assert told.exit_code == 0
     assert "each less expression" in told.stdout
+    assert "the same for every variant" in " ".join(told.output.split())
     names = {"metrics.csv", "differences.csv", "coverage.csv", "dropped.csv", "predictions.parquet"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     written = pd.read_csv(tmp_path / "out" / "differences.csv")
     assert overall(written, "rmse")["value"] < 0
+
+
+def test_the_command_says_what_was_left_out(tmp_path):
+    folder = dataset(planted=True, n_profiled=95).save(tmp_path / "data")
+    words = ["ablate", "expression", "proteomics", "--data", str(folder), "--out", str(tmp_path / "out")]
+    told = CliRunner().invoke(app, [*words, "--set", "split.n_folds=2", "--set", "n_boot=0"], catch_exceptions=False)
+    assert "pairs: sample without proteomics (5, e.g. " in " ".join(told.output.split())
 
 
 def test_own_features_are_used():

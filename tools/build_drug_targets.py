@@ -12,6 +12,12 @@ What stands in ``tools/drug_facts`` is the project's own: what the words of thes
 which targets belong together and how a drug that hits them is called (``families.tsv``), which mechanisms hit a process
 that every dividing cell needs (``essential_processes.tsv``), and facts that the lists lack or word too loosely, each
 with its source (``corrections.tsv``).
+
+``checked`` in ``corrections.tsv`` says how far a row was held against its source: ``list``, the list named was at hand
+and says so; ``not at hand``, label, paper or textbook could not be looked into, and the row is plausible only; ``not at
+hand, gene inferred``, the same, and what the source names is an activity (a DNA polymerase, a topoisomerase II) whose
+genes were chosen here. Nothing is computed from this column; hold the rows against their sources before you rely on
+them.
 """
 
 from __future__ import annotations

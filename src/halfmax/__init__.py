@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from halfmax.ablation import ablate as ablate
     from halfmax.config import RunConfig as RunConfig
+    from halfmax.data.build import build_dataset as build_dataset
     from halfmax.data.dataset import MEASURES as MEASURES
     from halfmax.data.dataset import Measure as Measure
     from halfmax.data.dataset import ResponseDataset as ResponseDataset
+    from halfmax.data.inspect import inspect_file as inspect_file
     from halfmax.data.readers.embedded import load as load_dataset
     from halfmax.data.readers.table import read_dataset as read_dataset
     from halfmax.errors import HalfmaxError as HalfmaxError
@@ -33,6 +35,8 @@ _WHERE = {
     "MEASURES": "data.dataset:MEASURES",
     "ResponseDataset": "data.dataset:ResponseDataset",
     "load_dataset": "data.readers.embedded:load",
+    "inspect_file": "data.inspect:inspect_file",
+    "build_dataset": "data.build:build_dataset",
     "read_dataset": "data.readers.table:read_dataset",
     "Split": "split:Split",
     "make_splits": "split:make_splits",
@@ -53,6 +57,8 @@ __all__ = [  # noqa: RUF022  in the order of the data's way
     "MEASURES",
     "ResponseDataset",
     "load_dataset",
+    "inspect_file",
+    "build_dataset",
     "read_dataset",
     "Split",
     "make_splits",

@@ -109,9 +109,11 @@ def ablate(
     variants: Annotated[list[str], typer.Argument(help="The reference, then others: expression expression+proteomics")],
     config: Annotated[Path | None, typer.Option(help="A TOML file that says which data, folds and features.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as in run.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="LPO, LCO, LDO or LTO: what is left out.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="LPO, LCO (the default), LDO or LTO: what is left out.")] = None,
     models: Annotated[str, typer.Option(help="Comma-separated names.")] = "kernel_ridge",
-    require: Annotated[str | None, typer.Option(help="Modalities that a sample must have; all by default.")] = None,
+    require: Annotated[
+        str | None, typer.Option(help="Comma-separated modalities that a sample must have; all by default.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="An embedded dataset, or a dataset folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-ablation by default.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
@@ -146,6 +148,14 @@ def ablate(
             on_progress=show,
         )
     folder = found.write(out or Path("runs") / f"{checked.name}-ablation")
+    for lost in found.dropped.to_frame().to_dict("records"):
+        console.print(
+            f"left out   {lost['n_rows']:,} pairs: {lost['cause']} ({lost['n_ids']:,}, e.g. {lost['examples']})",
+            markup=False,
+        )
+    console.print(
+        f"compared   {found.dropped.n_after:,} of {found.dropped.n_before:,} pairs, the same for every variant"
+    )
     _print_differences(found.differences)
     console.print(f"tables     {folder}", markup=False)
 

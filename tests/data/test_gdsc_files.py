@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from halfmax.data.readers import gdsc_mutations
 from halfmax.data.readers.kinds import read_any, recognise
 from halfmax.errors import DataError
 from tests.data.gdsc_files import (
@@ -218,7 +217,7 @@ def test_mutations_are_the_same_in_every_form_and_in_small_batches(
     else:
         pd.read_csv(tmp_path / "mutations_all_20230202.csv", keep_default_na=False, dtype=str).to_parquet(path)
     monkeypatch.setattr("halfmax.data.readers.streams._BATCH_ROWS", 2)
-    monkeypatch.setattr(gdsc_mutations, "_FLUSH", 1)
+    monkeypatch.setattr("halfmax.data.readers.mutations._FLUSH", 1)
     again = read_any(path)
     pd.testing.assert_frame_equal(again.part("mutation"), whole.part("mutation"))
     assert again.part("variants").astype(str).equals(whole.part("variants").astype(str))
@@ -251,6 +250,13 @@ def test_lists_of_mutations_that_cannot_be_are_refused(tmp_path: Path, old: str,
     path = text(tmp_path, MUTATIONS.replace(old, new), "mutations.csv")
     with pytest.raises(DataError, match=said):
         read_any(path, "cmp-mutations")
+
+
+def test_an_effect_that_is_not_known_does_not_count_and_is_said(tmp_path: Path) -> None:
+    content = MUTATIONS.replace("f,f,nonsense", "f,f,odd_word").replace("t,f,missense", "t,f,ess_splice")
+    reading = read_any(text(tmp_path, content, "mutations.csv"))
+    assert list(reading.part("mutation").columns) == ["TP53", "KRAS"]
+    assert "'odd_word' 1" in told(reading, "unknown-classification")
 
 
 def test_rows_without_a_line_or_gene_are_counted(tmp_path: Path) -> None:

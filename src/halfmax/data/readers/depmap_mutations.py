@@ -19,7 +19,8 @@ from halfmax.data.findings import Finding, Findings
 from halfmax.data.identifiers import map_genes
 from halfmax.data.readers.glimpse import Glimpse
 from halfmax.data.readers.kinds import FileKind, Part, Reading
-from halfmax.data.readers.line_ids import ACH, flags
+from halfmax.data.readers.line_ids import ACH
+from halfmax.data.readers.mutations import codes_of, empty_cells, flag_cells
 from halfmax.data.readers.streams import columns_of, text_batches
 from halfmax.data.readers.variants import VariantTable
 from halfmax.data.tables import plain_name
@@ -50,7 +51,7 @@ class _Seen:
     bits: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros((64, 1024), dtype=np.uint8))
 
     def add(self, samples: pa.Array, genes: pa.Array, bits: npt.NDArray[np.uint8]) -> None:
-        rows, columns = _codes(samples, self.samples), _codes(genes, self.genes)
+        rows, columns = codes_of(samples, self.samples), codes_of(genes, self.genes)
         shape = tuple(
             max(old, 2 * new if new > old else 0)
             for old, new in zip(self.bits.shape, (len(self.samples), len(self.genes)), strict=True)
@@ -135,11 +136,11 @@ def _take(
     n_rows = len(columns["sample"])
     counts["rows"] += n_rows
     known: tuple[str, ...] = ("default", "damaging", "hotspot")
-    yes = {key: _yes(columns[key], found[key]) for key in known if key in columns}
+    yes = {key: flag_cells(columns[key], found[key]) for key in known if key in columns}
     keep = yes.get("default", np.ones(n_rows, dtype=bool))
     counts["not-default"] += int((~keep).sum())
     for key, name in (("sample", "no-model"), ("gene", "no-gene")):
-        has = ~_empty(columns[key])
+        has = ~empty_cells(columns[key])
         counts[name] += int((keep & ~has).sum())
         keep &= has
     mask = pa.array(keep)
@@ -160,23 +161,6 @@ def _labels(columns: Mapping[str, pa.Array]) -> pa.Array:
     numbers = pc.replace_substring_regex(columns["entrez"], r"\.0$", "")
     both = pc.binary_join_element_wise(columns["gene"], pc.binary_join_element_wise("(", numbers, ")", ""), " ")
     return pc.if_else(pc.match_substring_regex(numbers, r"^[1-9]\d*$"), both, columns["gene"])
-
-
-def _codes(column: pa.Array, known: dict[str, int]) -> npt.NDArray[np.int64]:
-    """Return the number of each text, giving the next ones to texts that are new."""
-    coded = column.dictionary_encode()
-    numbers = np.array([known.setdefault(text, len(known)) for text in coded.dictionary.to_pylist()], dtype=np.int64)
-    return numbers[coded.indices.to_numpy(zero_copy_only=False)] if len(numbers) else np.empty(0, dtype=np.int64)
-
-
-def _yes(column: pa.Array, name: str) -> npt.NDArray[np.bool_]:
-    coded = column.dictionary_encode()
-    words = flags(np.array(coded.dictionary.to_pylist(), dtype=object), name)
-    return words[coded.indices.to_numpy(zero_copy_only=False)] if len(words) else np.empty(0, dtype=bool)
-
-
-def _empty(column: pa.Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(pc.is_in(column, value_set=pa.array(["", "NA", "nan", "None"])).to_numpy(zero_copy_only=False))
 
 
 def _matrices(seen: _Seen, found: Mapping[str, str], findings: Findings) -> Iterator[Part]:

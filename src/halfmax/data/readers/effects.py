@@ -1,10 +1,11 @@
-"""What a variant does to a protein: the words of MAF files and of Sequence Ontology in four classes."""
+"""What a variant does to a protein: the words of MAF files, of Sequence Ontology and of Sanger in four classes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Literal
 
+from halfmax.data.tables import plain_name
 from halfmax.errors import UnknownNameError
 
 Effect = Literal["damaging", "missense", "silent", "noncoding"]
@@ -48,18 +49,26 @@ _SO: Mapping[Effect, str] = {
 }
 
 
-def _plain(word: str) -> str:
-    return word.strip().lower().replace("-", "_").replace(" ", "_")
-
+# VAGrENT's words, in the files of Cell Model Passports, GDSC and COSMIC, as far as the tables above lack them.
+_SANGER: Mapping[Effect, str] = {
+    "damaging": "ess_splice 5prime_UTR_ess_splice 3prime_UTR_ess_splice cds_disrupted",
+    "missense": "inframe complex_sub",
+    "silent": "coding_silent",
+    "noncoding": """intronic upstream downstream upstream_gene downstream_gene 3prime_UTR 5prime_UTR
+        3prime_UTR_ess_splice_region 5prime_UTR_ess_splice_region nc_variant ncRNA non_coding""",
+}
 
 _BY_WORD: dict[str, Effect] = {
-    _plain(word): effect for table in (_MAF, _SO) for effect, words in table.items() for word in words.split()
+    plain_name(word): effect
+    for table in (_MAF, _SO, _SANGER)
+    for effect, words in table.items()
+    for word in words.split()
 }
 
 
 def effect_of(word: str) -> Effect | None:
-    """Return the class of a MAF classification or Sequence Ontology term; None for a word that is neither."""
-    return _BY_WORD.get(_plain(word))
+    """Return the class of a classification, however its parts are joined; None for a word that is not known."""
+    return _BY_WORD.get(plain_name(word))
 
 
 def gravest(words: str) -> Effect | None:

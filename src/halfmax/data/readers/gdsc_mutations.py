@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 from halfmax.data.findings import Findings
 from halfmax.data.identifiers import map_genes
 from halfmax.data.readers import gdsc_ids as ids
+from halfmax.data.readers.effects import NON_SILENT, effect_of
 from halfmax.data.readers.gdsc_ids import has_any
 from halfmax.data.readers.glimpse import Glimpse, glimpse
 from halfmax.data.readers.kinds import FileKind, Part, Reading
-from halfmax.data.readers.line_ids import flags
+from halfmax.data.readers.mutations import Pairs, codes_of, distinct, empty_cells, flag_cells, matrix_of
 from halfmax.data.readers.places import naming
 from halfmax.data.readers.streams import columns_of, text_batches
 from halfmax.data.tables import plain_name, read_table
@@ -53,18 +54,6 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 _VARIANT = ("effect", "protein_change", "cdna_change", "chromosome", "position", "reference", "alternative", "source")
 _REPEATED = ("sample_id", "gene", "effect", "chromosome", "reference", "alternative", "source")
-#: Words for what changes no protein, written plainly; every other effect does.
-_UNCHANGED = frozenset(
-    plain_name(word)
-    for word in (
-        "silent", "synonymous", "synonymous_variant", "coding_silent", "intronic", "intron", "intron_variant",
-        "intergenic", "upstream", "downstream", "3prime_UTR", "5prime_UTR", "3_prime_UTR", "5_prime_UTR", "UTR",
-        "3prime_UTR_variant", "5prime_UTR_variant", "ncRNA", "nc_variant", "non_coding", "upstream_gene",
-        "upstream_gene_variant", "downstream_gene_variant", "splice_region", "5prime_UTR_ess_splice_region", "unknown",
-        "3prime_UTR_ess_splice_region",
-    )
-)  # fmt: skip
-_FLUSH = 1 << 20
 
 
 @dataclass
@@ -75,18 +64,12 @@ class _Tally:
     genes: dict[str, int] = field(default_factory=dict)
     about: dict[str, dict[str, str]] = field(default_factory=lambda: {"name": {}, "cancer_type": {}, "cosmic": {}})
     effects: Counter[str] = field(default_factory=Counter)
-    pairs: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    pairs: Pairs = field(default_factory=Pairs)
     variants: list[pa.Table] = field(default_factory=list)
     n_rows: int = 0
     n_kept: int = 0
     n_no_sample: int = 0
     n_no_gene: int = 0
-
-    def add_pairs(self, samples: npt.NDArray[np.int64], genes: npt.NDArray[np.int64]) -> None:
-        """Note which gene is mutated in which line."""
-        self.pairs.append(np.unique(samples << 32 | genes))
-        if sum(map(len, self.pairs[1:])) > _FLUSH:
-            self.pairs = [np.unique(np.concatenate(self.pairs))]
 
 
 def read_cmp_mutations(
@@ -99,8 +82,9 @@ def read_cmp_mutations(
     path
         CSV, gzip or Parquet.
     keep
-        Which variants count: ``coding`` (the file's coding is true, and the effect is not silent; by the effect alone
-        where there is no such column), ``driver`` (cancer_driver is true) or ``all``.
+        Which variants count: ``coding`` (the file's coding is true, and the effect is damaging or missense in the sense
+        of `halfmax.data.readers.effects`; by the effect alone where there is no such column), ``driver`` (cancer_driver
+        is true) or ``all``.
     variants
         Whether to return the variants that count one by one.
     strict
@@ -188,45 +172,25 @@ def _open(path: Path) -> tuple[tuple[str, ...], Callable[[list[str]], Iterator[p
 def _take(columns: dict[str, pa.Array], id_kind: str, keep: Kept, tally: _Tally, *, with_variants: bool) -> None:
     """Count in one batch of rows."""
     tally.n_rows += len(columns["gene"])
-    no_sample, no_gene = _empty(columns[id_kind]), _empty(columns["gene"])
+    no_sample, no_gene = empty_cells(columns[id_kind]), empty_cells(columns["gene"])
     tally.n_no_sample += int(no_sample.sum())
     tally.n_no_gene += int((no_gene & ~no_sample).sum())
     rows = pa.array(~no_sample)
     columns = {key: column.filter(rows) for key, column in columns.items()}
-    names, samples = _codes(columns[id_kind], tally.samples)
-    first = np.unique(samples, return_index=True)
+    samples = codes_of(columns[id_kind], tally.samples)
+    names, first = list(tally.samples), np.unique(samples, return_index=True)
     for key, known in tally.about.items():
         if key in columns:
             texts = columns[key].take(pa.array(first[1])).to_pylist()
             for sample, text in zip(first[0], texts, strict=True):
                 if text not in ("", "NA"):
                     known.setdefault(names[int(sample)], text)
-    counts = _counting(columns, keep, tally) & ~_empty(columns["gene"])
+    counts = _counting(columns, keep, tally) & ~empty_cells(columns["gene"])
     tally.n_kept += int(counts.sum())
     kept = {key: column.filter(pa.array(counts)) for key, column in columns.items()}
-    _, genes = _codes(kept["gene"], tally.genes)
-    tally.add_pairs(samples[counts], genes)
+    tally.pairs.add(samples[counts], codes_of(kept["gene"], tally.genes))
     if with_variants:
         tally.variants.append(_variant_rows(kept, id_kind))
-
-
-def _codes(column: pa.Array, known: dict[str, int]) -> tuple[dict[int, str], npt.NDArray[np.int64]]:
-    """Return the texts by their numbers, and the number of every row; new texts get the next numbers."""
-    coded = column.dictionary_encode()
-    numbers = [known.setdefault(text, len(known)) for text in coded.dictionary.to_pylist()]
-    names = dict(zip(numbers, coded.dictionary.to_pylist(), strict=True))
-    places = coded.indices.to_numpy(zero_copy_only=False)
-    return names, np.array(numbers, dtype=np.int64)[places] if numbers else np.empty(0, dtype=np.int64)
-
-
-def _empty(column: pa.Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(pc.is_in(column, value_set=pa.array(["", "NA", "nan", "None"])).to_numpy(zero_copy_only=False))
-
-
-def _yes(column: pa.Array, name: str) -> npt.NDArray[np.bool_]:
-    coded = column.dictionary_encode()
-    words = flags(np.array(coded.dictionary.to_pylist(), dtype=object), name)
-    return words[coded.indices.to_numpy(zero_copy_only=False)] if len(words) else np.empty(0, dtype=bool)
 
 
 def _counting(columns: Mapping[str, pa.Array], keep: Kept, tally: _Tally) -> npt.NDArray[np.bool_]:
@@ -234,17 +198,14 @@ def _counting(columns: Mapping[str, pa.Array], keep: Kept, tally: _Tally) -> npt
     counts = np.ones(len(columns["gene"]), dtype=bool)
     changes = counts
     if "effect" in columns:
-        coded = columns["effect"].dictionary_encode()
-        words = coded.dictionary.to_pylist()
-        places = coded.indices.to_numpy(zero_copy_only=False)
-        tally.effects.update(dict(zip(words, np.bincount(places, minlength=len(words)).tolist(), strict=True)))
-        if words:
-            changes = np.array([bool(word) and plain_name(word) not in _UNCHANGED for word in words])[places]
+        words, codes = distinct(columns["effect"])
+        tally.effects.update(dict(zip(words, np.bincount(codes, minlength=len(words)).tolist(), strict=True)))
+        changes = np.array([effect_of(word) in NON_SILENT for word in words], dtype=bool)[codes]
     if keep == "all":
         return counts
     if keep == "driver":
-        return _yes(columns["driver"], "cancer_driver")
-    return changes & _yes(columns["coding"], "coding") if "coding" in columns else changes
+        return flag_cells(columns["driver"], "cancer_driver")
+    return changes & flag_cells(columns["coding"], "coding") if "coding" in columns else changes
 
 
 def _variant_rows(kept: Mapping[str, pa.Array], id_kind: str) -> pa.Table:
@@ -256,7 +217,7 @@ def _variant_rows(kept: Mapping[str, pa.Array], id_kind: str) -> pa.Table:
     good = pc.match_substring_regex(fraction, r"^\d*\.?\d+(?:[eE][+-]?\d{1,2})?$")
     rows["allele_fraction"] = pc.cast(pc.if_else(good, fraction, pa.scalar(None, pa.string())), pa.float32())
     for key in ("coding", "driver"):
-        rows[key] = pa.array(_yes(kept[key], key)) if key in kept else pa.nulls(n, pa.bool_())
+        rows[key] = pa.array(flag_cells(kept[key], key)) if key in kept else pa.nulls(n, pa.bool_())
     return pa.table(rows)
 
 
@@ -266,12 +227,21 @@ def _tell(tally: _Tally, keep: Kept, found: Mapping[str, str], findings: Finding
             findings.mended("rows-without-id", f"{n:,} of {tally.n_rows:,} rows name no {what}; left out.", count=n)
     if not tally.n_kept:
         raise DataError(f"none of its {tally.n_rows:,} rows counts ({_KEPT[keep]}); keep= takes other ones.")
-    rule = {"coding": "coding is true, the effect is not silent" if "coding" in found else "by their effect"}.get(keep)
+    rule = {
+        "coding": "coding is true, the effect damaging or missense" if "coding" in found else "by their effect"
+    }.get(keep)
     message = f"{tally.n_kept:,} of {tally.n_rows:,} rows are {_KEPT[keep]}{f' ({rule})' if rule else ''}; they count."
     findings.info("variants-kept", message, count=tally.n_kept)
     if tally.effects:
         shown = [f"{word or 'no effect'}: {n:,}" for word, n in tally.effects.most_common(10)]
         findings.info("effects", f"the rows have {len(tally.effects)} effects.", shown, len(tally.effects))
+    strange = {word: n for word, n in tally.effects.items() if word and effect_of(word) is None}
+    if strange and keep == "coding":
+        findings.warn(
+            "unknown-classification",
+            f"{sum(strange.values()):,} rows have an effect that is not known and do not count.",
+            [f"{word!r} {n}" for word, n in strange.items()],
+        )
     message = "a gene without a variant of a line counts as not mutated, and a line without any row is not in the file."
     findings.info("listed-only", message)
 
@@ -284,11 +254,8 @@ def _matrix(tally: _Tally, findings: Findings) -> tuple[pd.DataFrame, dict[str, 
     findings.extend(mapped.findings)
     symbols = {name: symbol or name for name, symbol in zip(mapped.names, mapped.symbols, strict=True)}
     codes, genes = pd.factorize(np.array(list(symbols.values()), dtype=object))
-    pairs = np.concatenate(tally.pairs)
-    matrix = np.zeros((len(tally.samples), len(genes)), dtype=np.float32)
-    matrix[pairs >> 32, codes[pairs & 0xFFFFFFFF]] = 1
     index = pd.Index(list(tally.samples), name="sample_id", dtype=object)
-    return pd.DataFrame(matrix, index=index, columns=pd.Index(genes, dtype=object)), symbols
+    return matrix_of(tally.pairs, np.arange(len(index)), codes, index, list(genes)), symbols
 
 
 def _variants(tally: _Tally, symbols: Mapping[str, str]) -> pd.DataFrame:

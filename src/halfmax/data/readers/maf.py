@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +16,7 @@ from halfmax.data.barcodes import Aliquots, Chosen, Which, choose_samples, id_ki
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.gene_names import NO_NAMES
 from halfmax.data.identifiers import map_genes
+from halfmax.data.readers.burden import DistinctVariants
 from halfmax.data.readers.effects import EFFECTS, NON_SILENT, Effect, check_effects, effect_of
 from halfmax.data.readers.glimpse import Glimpse
 from halfmax.data.readers.kinds import FileKind, Part, Reading
@@ -48,7 +48,8 @@ def read_maf(
 ) -> Reading:
     """Read a list of mutations as a matrix of samples and genes.
 
-    The file is streamed: what stays in memory is 13 bytes a row, the names, and the matrix.
+    The file is streamed: what stays in memory is the names and the matrix. Beyond 262,144 rows a temporary file of 13
+    bytes a row helps to count a variant once.
 
     Parameters
     ----------
@@ -80,9 +81,8 @@ def read_maf(
     """
     wanted = check_effects(effects)
     path, findings = Path(path), Findings(strict=strict)
-    with naming(path):
-        tally = _Tally(wanted)
-        rows = MafRows(path)
+    with naming(path), DistinctVariants() as distinct_variants:
+        tally, rows = _Tally(wanted, distinct_variants), MafRows(path)
         for batch in rows:
             tally.add(batch)
         _report(tally, rows, findings)
@@ -131,6 +131,7 @@ class _Tally:
     """What is counted while the rows go by."""
 
     effects: tuple[Effect, ...]
+    variants: DistinctVariants
     aliquots: dict[str, int] = field(default_factory=dict)
     genes: dict[str, int] = field(default_factory=dict)
     classes: Counter[str] = field(default_factory=Counter)
@@ -139,9 +140,6 @@ class _Tally:
     n_not_somatic: int = 0
     n_without_sample: int = 0
     pairs: Pairs = field(default_factory=Pairs)
-    variants: list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.int8]]] = field(
-        default_factory=list
-    )
 
     def add(self, batch: pa.Table) -> None:
         """Count the rows of a batch."""
@@ -167,26 +165,15 @@ class _Tally:
             *(batch[c] for c in ("aliquot", "chromosome", "start", "end", "reference", "allele_1", "allele_2")), "\t"
         )
         hashes = pd.util.hash_array(place.to_numpy(zero_copy_only=False), categorize=False)
-        self.variants.append((hashes, aliquot, effect))
+        self.variants.add(hashes, aliquot, effect)
 
     def burden(self, chosen: Chosen) -> pd.DataFrame:
         """Return n_variants and n_counted of the chosen samples; a variant that stands in several rows counts once."""
-        hashes, aliquot, effect = (np.concatenate(parts) for parts in zip(*self.variants, strict=True))
-        order = np.lexsort((effect, hashes))
-        first = np.r_[True, hashes[order][1:] != hashes[order][:-1]]
-        aliquot, effect = aliquot[order][first], effect[order][first]
-        counts = np.isin(effect, [EFFECTS.index(e) for e in self.effects])
-        n = len(self.aliquots)
-        frame = {
-            "n_variants": np.bincount(aliquot, minlength=n)[chosen.rows],
-            "n_counted": np.bincount(aliquot[counts], minlength=n)[chosen.rows],
-        }
-        return pd.DataFrame(frame, index=chosen.ids)
-
-    @property
-    def n_variants(self) -> int:
-        """Rows that count."""
-        return sum(len(hashes) for hashes, _, _ in self.variants)
+        counts = self.variants.count(len(self.aliquots), [EFFECTS.index(effect) for effect in self.effects])
+        return pd.DataFrame(
+            {name: n[chosen.rows] for name, n in zip(("n_variants", "n_counted"), counts, strict=True)},
+            index=chosen.ids,
+        )
 
 
 def _not_somatic(batch: pa.Table) -> pa.ChunkedArray:
@@ -247,7 +234,7 @@ def _report(tally: _Tally, rows: MafRows, findings: Findings) -> None:
     shown = [f"{word} {n}" for word, n in tally.classes.most_common()]
     findings.info(
         "classification",
-        f"{tally.n_variants:,} variants of {len(tally.aliquots):,} samples: {counted}; "
+        f"{tally.variants.n_rows:,} variants of {len(tally.aliquots):,} samples: {counted}; "
         f"{' and '.join(tally.effects)} make a gene mutated.",
         shown,
         len(shown),

@@ -15,7 +15,8 @@ from halfmax.data.readers.glimpse import glimpse
 from halfmax.data.tables import plain_name
 from halfmax.errors import DataError, examples
 
-BLOCK_BYTES = 1 << 22
+#: Bytes that are read at once; Arrow reads some 40 blocks ahead, whatever it is told, and they bound the memory.
+BLOCK_BYTES = 1 << 20
 #: What is read, under our names, and how files call it: the GDC, Firehose, and centres before them.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "gene": ("Hugo_Symbol", "HugoSymbol", "Gene_Symbol"),

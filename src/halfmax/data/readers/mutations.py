@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from halfmax.data.barcodes import Chosen
 from halfmax.data.findings import Findings
 from halfmax.data.identifiers import map_genes
+from halfmax.data.readers.line_ids import flags
 from halfmax.errors import DataError
 
 _FLUSH = 1 << 20
@@ -40,17 +41,50 @@ class Pairs:
         return np.unique(np.concatenate(self._parts))
 
 
-def distinct(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
+def distinct(column: pa.Array | pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Return the distinct texts of a column and, for each row, which it is."""
     encoded = pc.dictionary_encode(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return encoded.dictionary.to_pylist(), np.asarray(encoded.indices.to_numpy(), dtype=np.int64)
 
 
-def codes_of(column: pa.ChunkedArray, known: dict[str, int]) -> npt.NDArray[np.int32]:
+def codes_of(column: pa.Array | pa.ChunkedArray, known: dict[str, int]) -> npt.NDArray[np.int32]:
     """Return the number of each text of a column, giving those that are new the next numbers."""
     names, codes = distinct(column)
     return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int32)[codes]
+
+
+def empty_cells(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return which cells of an id are empty, or say that there is none."""
+    return np.asarray(pc.is_in(column, value_set=pa.array(["", "NA", "nan", "None"])).to_numpy(zero_copy_only=False))
+
+
+def flag_cells(column: pa.Array, name: str) -> npt.NDArray[np.bool_]:
+    """Return a column of yes and no as booleans; raise DataError for other words."""
+    words, codes = distinct(column)
+    return flags(words, name)[codes] if words else np.empty(0, dtype=bool)
+
+
+def matrix_of(
+    pairs: Pairs, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], index: pd.Index, labels: list[str]
+) -> pd.DataFrame:
+    """Return samples × genes with 1 for every pair, float32.
+
+    Parameters
+    ----------
+    pairs
+        Numbers of samples and of genes.
+    rows, columns
+        The row of each sample's number and the column of each gene's, −1 for those that have none.
+    index, labels
+        What the rows and the columns are called.
+    """
+    samples, genes = pairs.get()
+    row, column = rows[samples], columns[genes]
+    use = (row >= 0) & (column >= 0)
+    values = np.zeros((len(index), len(labels)), dtype=np.float32)
+    values[row[use], column[use]] = 1
+    return pd.DataFrame(values, index=index, columns=pd.Index(labels, dtype=object))
 
 
 def gene_matrix(
@@ -86,23 +120,25 @@ def gene_matrix(
     row_of = np.full(n_ids, -1)
     row_of[chosen.rows] = np.arange(len(chosen.rows))
     samples, raw = pairs.get()
-    rows, names = row_of[samples], np.array(symbols, dtype=object)[raw]
-    if nameless := int((names == "").sum()):
+    named = np.array([bool(symbol) for symbol in symbols], dtype=bool)
+    if nameless := int((~named[raw]).sum()):
         findings.info("no-gene", f"{nameless} mutated places lie in no named gene and are left out.", count=nameless)
-    use = (rows >= 0) & (names != "")
-    rows, names = rows[use], names[use].astype(str)
-    columns, at = np.unique(names, return_inverse=True)
+    use = (row_of[samples] >= 0) & named[raw]
+    known, number = np.unique(np.array(symbols, dtype=str), return_inverse=True)
+    present, at = np.unique(number[raw[use]], return_inverse=True)
     labels, to = (
-        _wanted(columns, genes, findings) if genes is not None else _often(rows, at, columns, min_samples, findings)
+        _wanted(known[present], genes, findings)
+        if genes is not None
+        else _often(row_of[samples[use]], at, known[present], min_samples, findings)
     )
     if not labels:
         raise DataError(
             f"no gene is mutated in its {len(chosen.rows)} samples; state genes= to have their columns of 0."
         )
-    values = np.zeros((len(chosen.rows), len(labels)), dtype=np.float32)
-    column = to[at]
-    values[rows[column >= 0], column[column >= 0]] = 1
-    return pd.DataFrame(values, index=chosen.ids, columns=pd.Index(labels, dtype=object))
+    column_of = np.full(len(known), -1)
+    column_of[present] = to
+    columns = np.where(named, column_of[number], -1)
+    return matrix_of(pairs, row_of, columns, chosen.ids, labels)
 
 
 def _wanted(

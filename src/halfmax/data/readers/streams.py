@@ -15,7 +15,7 @@ import pyarrow.csv
 from halfmax.data.readers.wide import header_of, unpacked
 from halfmax.errors import DataError, examples
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20  # Arrow reads some 40 of them ahead
 _LONGEST_LINE = 1 << 24
 _BATCH_ROWS = 1 << 16
 _ROW = re.compile(r"Row #(\d+): (.*?)(?:: |$)", re.DOTALL)
