@@ -158,5 +158,9 @@ MODELS: Registry[type[Model]] = Registry(
         "lightgbm": "halfmax.models.boosting:LightGBM",
         "mlp": "halfmax.models.networks.mlp:TwoTowerMLP",
         "wide_deep": "halfmax.models.networks.wide_deep:WideDeep",
+        "fusion": "halfmax.models.networks.fusion:Fusion",
+        "seeds": "halfmax.models.ensemble:Seeds",
+        "stack": "halfmax.models.stack:Stack",
+        "distilled": "halfmax.models.networks.distilled:Distilled",
     },
 )
