@@ -18,7 +18,6 @@ from common import RESULTS, configuration, merge_csv, now, set_threads, source
 from multiomics import read_lines, with_modality
 
 if TYPE_CHECKING:
-    import pandas as pd
 
     from halfmax.data.dataset import ResponseDataset
     from halfmax.evaluate import ModelSpec
@@ -42,7 +41,9 @@ COMPARISONS: dict[str, tuple[dict[str, tuple[str, tuple[str, ...]]], str]] = {
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("comparisons", nargs="+", choices=tuple(COMPARISONS))
-    parser.add_argument("--shared", type=Path, default=os.environ.get("HALFMAX_SHARED_DATA"), help="folder of the files")
+    parser.add_argument(
+        "--shared", type=Path, default=os.environ.get("HALFMAX_SHARED_DATA"), help="folder of the files"
+    )
     parser.add_argument("--parts", type=int, default=2, help="inner folds scored (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n-boot", type=int, default=1000)

@@ -129,8 +129,10 @@ def test_a_sample_of_which_nothing_is_known_is_predicted_at_the_drugs_mean():
     x = two(120)
     y = scaled(mutated_response(x))
     model = Fusion(**LEARNS).fit(x, y)
-    dark = {name: Block(np.zeros_like(b.values), b.names, np.ones(b.values.shape, bool)) for name, b in
-            ((name, x.sample_x[name]) for name in x.modalities)}
+    dark = {
+        name: Block(np.zeros_like(b.values), b.names, np.ones(b.values.shape, bool))
+        for name, b in ((name, x.sample_x[name]) for name in x.modalities)
+    }
     unknown = replace(x, sample_x={**x.sample_x, **dark}).grid()
     found = model.predict(unknown).mean.reshape(len(x.sample_ids), -1)
     assert np.array_equal(found, np.repeat(found[:1], len(found), axis=0))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from halfmax.errors import DataError
 from halfmax.features.blocks import PairFeatures, rows_of
-from halfmax.models.base import JSON, Model, OnEpoch, Prediction, State, Valid, check_targets, gather
+from halfmax.models.base import JSON, Model, OnEpoch, Prediction, State, Valid, check_targets
 from halfmax.models.baselines import DrugMean
 from halfmax.models.members import MemberSpec, Nested, fit_member, make, nested_states, only, read_spec
 
@@ -119,9 +119,10 @@ class Stack(Nested):
         self.history_: list[dict[str, JSON]] = []
         starts = nested_states(start) if start is not None else [None] * (1 + predicted.shape[1])
         self.models_ = self._members()
-        for i, (model, state) in enumerate(zip(self.models_, starts, strict=True)):
+        names = [DrugMean.__name__, *(read_spec(spec)[0] for spec in self._specs())]
+        for name, model, state in zip(names, self.models_, starts, strict=True):
             fit_member(model, x, targets, None, state, on_epoch)
-            self._keep_history(model, f"{i}")
+            self._keep_history(model, name)
         return self
 
     def predict(self, x: PairFeatures) -> Prediction:
@@ -139,11 +140,13 @@ class Stack(Nested):
         return Prediction(mean, np.asarray(noise[x.drug_index], dtype=np.float32))
 
     def _members(self) -> list[Model]:
-        specs = DEFAULTS[self.groups] if self.models is None else self.models
-        return [DrugMean(), *(make(spec, seed=self.seed, task=self.task) for spec in specs)]
+        return [DrugMean(), *(make(spec, seed=self.seed, task=self.task) for spec in self._specs())]
+
+    def _specs(self) -> Sequence[MemberSpec]:
+        return DEFAULTS[self.groups] if self.models is None else self.models
 
     def _out_of_fold(self, x: PairFeatures, y: Array) -> tuple[Array, Array]:
-        """Return for each pair the drug's mean (n_pairs,) and the models' predictions (n_pairs, n_models) out of fold."""
+        """Return the drug's mean (n_pairs,) and the models' predictions (n_pairs, n_models), all out of fold."""
         found = np.zeros((x.n_pairs, len(self._members())))
         part = self._parts(x)
         self.part_ = part
