@@ -79,7 +79,7 @@ def test_unseen_samples_and_drugs_have_finite_answers(model):
 def test_the_learning_curves_of_members_are_kept(model):
     labels = {record["member"] for record in model.history_}
     assert len(model.history_) == 10 * (2 if model is SEEDS else 1)
-    assert labels == {SEEDS: {"mlp 0", "mlp 1"}, STACK: {"mlp"}, TAUGHT: {"student"}}[model]
+    assert labels == {SEEDS: {"mlp 0", "mlp 1"}, STACK: {"mlp 2"}, TAUGHT: {"student"}}[model]
 
 
 @pytest.mark.parametrize(
@@ -267,6 +267,7 @@ def test_only_keeps_the_pairs_and_nothing_else():
     part = only(X, chosen)
     assert set(part.sample_ids) == set(X.sample_ids[X.sample_index[chosen]])
     assert np.array_equal(part.drug_ids[part.drug_index], X.drug_ids[X.drug_index[chosen]])
+    assert np.array_equal(part.drug_text["smiles"][part.drug_index], X.drug_text["smiles"][X.drug_index[chosen]])
     assert np.array_equal(part.sample("expression")[part.sample_index], X.sample("expression")[X.sample_index[chosen]])
 
 

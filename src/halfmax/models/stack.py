@@ -119,10 +119,10 @@ class Stack(Nested):
         self.history_: list[dict[str, JSON]] = []
         starts = nested_states(start) if start is not None else [None] * (1 + predicted.shape[1])
         self.models_ = self._members()
-        names = [DrugMean.__name__, *(read_spec(spec)[0] for spec in self._specs())]
-        for name, model, state in zip(names, self.models_, starts, strict=True):
+        names = ["drug_mean", *(read_spec(spec)[0] for spec in self._specs())]
+        for k, (name, model, state) in enumerate(zip(names, self.models_, starts, strict=True)):
             fit_member(model, x, targets, None, state, on_epoch)
-            self._keep_history(model, name)
+            self._keep_history(model, f"{name} {k}")
         return self
 
     def predict(self, x: PairFeatures) -> Prediction:
