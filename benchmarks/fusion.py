@@ -18,7 +18,6 @@ from common import RESULTS, configuration, merge_csv, now, set_threads, source
 from multiomics import read_lines, with_modality
 
 if TYPE_CHECKING:
-
     from halfmax.data.dataset import ResponseDataset
     from halfmax.evaluate import ModelSpec
 

@@ -234,7 +234,7 @@ def test_the_student_is_one_network_that_says_what_its_teacher_says():
     alone = TwoTowerMLP(**free, refit=False).fit(x, y).predict(new).mean
     (network,) = student.models_
     assert isinstance(network, TwoTowerMLP)
-    assert len(network.enter_) == 1
+    assert len(network.enter0_) == 1
     assert not [k for k in student.get_state().arrays if not k.startswith("0.")]
     assert ((student.predict(new).mean - teacher) ** 2).mean() < 0.8 * ((alone - teacher) ** 2).mean()
 

@@ -13,7 +13,8 @@ from halfmax.errors import DataError
 from halfmax.features.blocks import Block, PairFeatures
 from halfmax.models.base import JSON, Model, OnEpoch, Prediction, State, Valid, check_targets, response_matrix
 from halfmax.models.members import Nested, make, nested_states, only, read_spec
-from halfmax.models.networks.mlp import TwoTowerMLP
+from halfmax.models.networks.fusion import Fusion
+from halfmax.models.networks.parts import joined
 from halfmax.state import parameters_of
 
 Array = npt.NDArray[np.float64]
@@ -21,7 +22,7 @@ _MADE_UP = "made up"
 
 
 class Distilled(Nested):
-    """A `TwoTowerMLP` of one member trained on an ensemble's predictions, in place of the ensemble.
+    """A `Fusion` of one member (with one modality: a `TwoTowerMLP`) trained on an ensemble's predictions.
 
     The teacher is fitted on the training rows and asked about every pair of training samples and drugs, measured or
     not, and of made-up samples: each is a training sample turned towards another, x̄ + cos θ (x_i − x̄) + sin θ (x_j −
@@ -34,7 +35,7 @@ class Distilled(Nested):
     teacher, teacher_params
         Registered name of the ensemble, and its hyper-parameters.
     student
-        Hyper-parameters of the network where they differ from those of `TwoTowerMLP` with one member.
+        Hyper-parameters of the network where they differ from those of `Fusion` with one member.
     trust
         Weight of the measured response against the teacher's prediction where there is one, 0 to 1.
     made_up
@@ -139,12 +140,7 @@ class Distilled(Nested):
         hard = response_matrix(x, y).ravel()
         known = np.isfinite(hard)
         soft[known] += self.trust * (hard[known] - soft[known])
-        both = replace(
-            real,
-            sample_ids=np.concatenate([x.sample_ids, more.sample_ids]),
-            sample_x={name: _stacked(block, more.sample_x[name]) for name, block in x.sample_x.items()},
-        ).grid()
-        return both, np.concatenate([soft, far])
+        return joined(real, soft, more, far)
 
     def _made_up(self, x: PairFeatures, rng: np.random.Generator) -> PairFeatures:
         n = round(self.made_up * len(x.sample_ids))
@@ -168,7 +164,7 @@ class Distilled(Nested):
 
     def _check_params(self) -> None:
         read_spec(self.teacher)
-        strangers = sorted(set(self.student or {}) - set(parameters_of(TwoTowerMLP)))
+        strangers = sorted(set(self.student or {}) - set(parameters_of(Fusion)))
         if strangers:
             raise DataError(f"the student has no parameter {strangers[0]!r}.")
         for name in ("trust", "turn"):
@@ -178,17 +174,10 @@ class Distilled(Nested):
             raise DataError(f"made_up is {self.made_up}; it is at least 0.")
 
 
-class _Student(TwoTowerMLP):
+class _Student(Fusion):
     """A network whose coordinates are learned from real samples and measured responses alone."""
 
     real: tuple[PairFeatures, Array]
 
     def _learn_samples(self, x: PairFeatures, targets: Array, rng: np.random.Generator) -> None:
         super()._learn_samples(*self.real, rng)
-
-
-def _stacked(block: Block, other: Block) -> Block:
-    masks = None
-    if block.mask is not None or other.mask is not None:
-        masks = np.vstack([np.zeros(b.values.shape, dtype=bool) if b.mask is None else b.mask for b in (block, other)])
-    return Block(np.vstack([block.values, other.values]), block.names, masks)
