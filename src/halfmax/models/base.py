@@ -160,5 +160,9 @@ MODELS: Registry[type[Model]] = Registry(
         "wide_deep": "halfmax.models.networks.wide_deep:WideDeep",
         "single_tower": "halfmax.models.networks.single:SingleTower",
         "multitask": "halfmax.models.networks.multitask:MultiTask",
+        "fusion": "halfmax.models.networks.fusion:Fusion",
+        "seeds": "halfmax.models.ensemble:Seeds",
+        "stack": "halfmax.models.stack:Stack",
+        "distilled": "halfmax.models.networks.distilled:Distilled",
     },
 )

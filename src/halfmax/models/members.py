@@ -61,9 +61,10 @@ class Nested(BaseModel):
         return self
 
     def _keep_history(self, model: Model, label: str) -> None:
-        """Add a member's learning curve to this one's."""
+        """Add a member's learning curve to this one's; what the member calls its own members stays in the name."""
         curve = cast("list[dict[str, JSON]]", getattr(model, "history_", []))
-        self.history_ = [*getattr(self, "history_", []), *({**record, "member": label} for record in curve)]
+        named = ({**r, "member": label if r["member"] == "all" else f"{label} {r['member']}"} for r in curve)
+        self.history_ = [*getattr(self, "history_", []), *named]
 
 
 def nested_states(state: State) -> list[State]:
@@ -141,6 +142,7 @@ def only(x: PairFeatures, pairs: npt.NDArray[np.bool_]) -> PairFeatures:
         drug_ids=x.drug_ids[drug],
         sample_x={name: block.take(sample) for name, block in x.sample_x.items()},
         drug_x={name: block.take(drug) for name, block in x.drug_x.items()},
+        drug_text={name: text[drug] for name, text in x.drug_text.items()},
         sample_index=sample_index.astype(np.int64),
         drug_index=drug_index.astype(np.int64),
     )
