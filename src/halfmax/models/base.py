@@ -158,5 +158,9 @@ MODELS: Registry[type[Model]] = Registry(
         "lightgbm": "halfmax.models.boosting:LightGBM",
         "mlp": "halfmax.models.networks.mlp:TwoTowerMLP",
         "wide_deep": "halfmax.models.networks.wide_deep:WideDeep",
+        "cnn1d": "halfmax.models.networks.cnn:ChromosomeCNN",
+        "cnn1d_shuffled": "halfmax.models.networks.cnn:ShuffledChromosomeCNN",
+        "cnn2d": "halfmax.models.networks.cnn:PlaneCNN",
+        "cnn2d_shuffled": "halfmax.models.networks.cnn:ShuffledPlaneCNN",
     },
 )
