@@ -11,17 +11,18 @@ from halfmax.models.base import MODELS
 from tests.models.planted import features, linear_response, relabelled, renamed, restored
 
 #: Small settings of each network, and what frees it of all regularisation.
-TOWERS = {"width": 32, "drug_width": 16, "members": 2, "epochs": 30, "batch_size": 16}
-FREE = {"dropout": 0.0, "input_dropout": 0.0, "drug_dropout": 0.0, "identity_dropout": 0.0, "weight_decay": 0.0}
-MAPS = {"patch": 4, "channels": 8, "components": 16, "pool": 1}
 NETWORKS = {
-    "mlp": (TOWERS, FREE),
+    "mlp": (
+        {"width": 32, "drug_width": 16, "members": 2, "epochs": 30, "batch_size": 16},
+        {"dropout": 0.0, "input_dropout": 0.0, "drug_dropout": 0.0, "identity_dropout": 0.0, "weight_decay": 0.0},
+    ),
     # the closed form learns nothing by heart; its networks are the one above
     "wide_deep": ({"width": 32, "epochs": 30, "context_epochs": 5, "batch_size": 16, "factors": 6}, None),
-    **{
-        name: (TOWERS | MAPS, FREE | {"map_dropout": 0.0})
-        for name in ("cnn1d", "cnn1d_shuffled", "cnn2d", "cnn2d_shuffled")
-    },
+}
+MAPS = {"patch": 4, "channels": 8, "components": 16, "pool": 1}
+NETWORKS |= {
+    name: (NETWORKS["mlp"][0] | MAPS, NETWORKS["mlp"][1] | {"map_dropout": 0.0})
+    for name in ("cnn1d", "cnn1d_shuffled", "cnn2d", "cnn2d_shuffled")
 }
 X = features(60, 8, 40)
 Y = linear_response(X)
