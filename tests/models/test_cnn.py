@@ -97,13 +97,13 @@ def test_a_response_that_hangs_on_neighbours_is_found_by_order_alone():
     score = (score - score.mean()) / score.std()
     y = np.outer(score, [1.0, -1.0, 0.5])[x.sample_index, x.drug_index]
     train = x.sample_index < 300
-    params = SMALL | {"focus": 0.0, "components": 0, "convolutions": 0, "pool": 1, "channels": 8, "members": 1}
-    free = {"dropout": 0.0, "input_dropout": 0.0, "epochs": 60, "learning_rate": 0.01, "refit": False}
+    params = SMALL | {"focus": 0.0, "components": 0, "convolutions": 0, "pool": 16, "channels": 8, "members": 1}
+    free = {"dropout": 0.0, "input_dropout": 0.0, "map_dropout": 0.0, "epochs": 40, "learning_rate": 0.01}
     errors = []
     for kind in (ChromosomeCNN, ShuffledChromosomeCNN):
         model = kind(**params | free).fit(x.take_pairs(train), y[train])
         errors.append(((model.predict(x.take_pairs(~train)).mean - y[~train]) ** 2).mean() / y[~train].var())
-    assert errors[0] < 0.6 < 0.8 < errors[1]
+    assert errors[0] < 0.2 < 0.5 < errors[1]
 
 
 @pytest.mark.parametrize("plane", [False, True])
