@@ -31,6 +31,11 @@ NETWORKS = {
     # the closed form learns nothing by heart; its networks are the one above
     "wide_deep": ({"width": 32, "epochs": 30, "context_epochs": 5, "batch_size": 16, "factors": 6}, None),
 }
+MAPS = {"patch": 4, "channels": 8, "components": 16, "pool": 1}
+NETWORKS |= {
+    name: (NETWORKS["mlp"][0] | MAPS, NETWORKS["mlp"][1] | {"map_dropout": 0.0})
+    for name in ("cnn1d", "cnn1d_shuffled", "cnn2d", "cnn2d_shuffled")
+}
 X = features(60, 8, 40)
 Y = linear_response(X)
 Y = (Y - Y.mean()) / Y.std()

@@ -164,5 +164,9 @@ MODELS: Registry[type[Model]] = Registry(
         "seeds": "halfmax.models.ensemble:Seeds",
         "stack": "halfmax.models.stack:Stack",
         "distilled": "halfmax.models.networks.distilled:Distilled",
+        "cnn1d": "halfmax.models.networks.cnn:ChromosomeCNN",
+        "cnn1d_shuffled": "halfmax.models.networks.cnn:ShuffledChromosomeCNN",
+        "cnn2d": "halfmax.models.networks.cnn:PlaneCNN",
+        "cnn2d_shuffled": "halfmax.models.networks.cnn:ShuffledPlaneCNN",
     },
 )

@@ -34,7 +34,15 @@ _OUTLINE: Mapping[str, str] = {
     "X": "M3 .8l3 3 3-3 2.2 2.2-3 3 3 3-2.2 2.2-3-3-3 3-2.2-2.2 3-3-3-3z",
     "p": "M6 1l5 3.8-1.9 5.9h-6.2l-1.9-5.9z",
 }
-_CAPITALS = {"mlp": "MLP", "cnn": "CNN", "lightgbm": "LightGBM", "xgboost": "XGBoost", "pca": "PCA"}
+_CAPITALS = {
+    "mlp": "MLP",
+    "cnn": "CNN",
+    "cnn1d": "CNN 1D",
+    "cnn2d": "CNN 2D",
+    "lightgbm": "LightGBM",
+    "xgboost": "XGBoost",
+    "pca": "PCA",
+}
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",

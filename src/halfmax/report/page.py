@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from halfmax.config import to_toml
 from halfmax.report import canvas, plots
+from halfmax.report.controls import SUFFIX, control_differences, controlled
 from halfmax.report.numbers import BASELINE, Array, Numbers
 from halfmax.report.words import (
     AGREEMENT_METRICS,
@@ -206,6 +207,19 @@ class Page(Numbers):
             }
             for m in self.models
         ]
+
+    @cached_property
+    def control_rows(self) -> list[dict[str, Any]]:
+        """One row a model with a shuffled control: what it gains over it, in the columns of the ladder."""
+        rows = []
+        for model in controlled(self.models):
+            control, paired = f"{model}{SUFFIX}", {}
+            if not self.is_classification:
+                paired = control_differences(self.report.predictions, model, by_drug=self.protocol.clusters == "drugs")
+            plain = {m: self.value(model, m)[0] - self.value(control, m)[0] for m in self.metrics}
+            cells = [paired.get(m, (plain[m], float("nan"), float("nan"))) for m in self.metrics]
+            rows.append({"model": self.styles[model].label, "control": self.styles[control].label, "cells": cells})
+        return rows
 
     @cached_property
     def agreement_rows(self) -> list[dict[str, Any]]:
