@@ -50,12 +50,31 @@ def content(model: TwoTowerMLP) -> str:
     return found.hexdigest()
 
 
-def killed(folder: Path, kill_at: int) -> bool:
-    """Return whether a process that trains was killed at the n-th epoch that it trained."""
+def die_while_writing(nth: int) -> None:
+    """Kill this process when the n-th state is half written: its arrays are on disk, what describes them is not."""
+    import os
+
+    from halfmax.models import checkpoint
+
+    written, write = 0, checkpoint.write_json
+
+    def dying(*given: object, **options: object) -> None:
+        nonlocal written
+        written += 1
+        if written == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(*given, **options)
+
+    checkpoint.write_json = dying
+
+
+def killed(folder: Path, kill_at: int, *, writing: bool = False) -> bool:
+    """Return whether a process that trains was killed at the n-th epoch that it trained, or at the n-th state."""
     code = (
         f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
-        "from pathlib import Path; from tests.models.test_checkpoint import fitted\n"
-        f"fitted(Path({str(folder)!r}), {kill_at})"
+        "from pathlib import Path; from tests.models.test_checkpoint import die_while_writing, fitted\n"
+        f"if {writing}: die_while_writing({kill_at})\n"
+        f"fitted(Path({str(folder)!r}), {None if writing else kill_at})"
     )
     return subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
 
@@ -76,10 +95,10 @@ def test_a_training_killed_in_both_phases_ends_with_the_same_bits(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_ten_kills_at_any_moment_leave_a_state_to_go_on_from(tmp_path: Path, uninterrupted: str) -> None:
+def test_ten_kills_between_epochs_and_while_writing_leave_a_state(tmp_path: Path, uninterrupted: str) -> None:
     rng = np.random.default_rng(0)
-    for _ in range(10):
-        assert killed(tmp_path, int(rng.integers(2, 4)))
+    for i in range(10):
+        assert killed(tmp_path, int(rng.integers(2, 4)), writing=i % 2 == 1)
     assert content(fitted(tmp_path)) == uninterrupted
 
 

@@ -171,7 +171,7 @@ class SingleTower(TwoTowerMLP):
         import torch
 
         if generator is None and drug.shape[1] > _DRUGS:
-            cut = zip(drug.split(_DRUGS, dim=1), bias.split(_DRUGS, dim=1), strict=True)
+            cut = zip(torch.split(drug, _DRUGS, dim=1), torch.split(bias, _DRUGS, dim=1), strict=True)
             return torch.cat([self._score(weights, sample, d, b, None) for d, b in cut], dim=2)
         act = activation(self.activation)
         m, n, w = sample.shape
