@@ -139,13 +139,13 @@ class Panel:
         if strange:
             findings.warn(
                 "strange-values",
-                f"the values measured for {len(strange)} of {known[new].nunique()} {new}s lie more than {_STRANGE:g} "
+                f"the values measured for {len(strange)} of {known[new].nunique()} {self.new}s lie more than {_STRANGE:g} "
                 "standard deviations from the predictions on average; is it the same measure and unit?",
                 strange,
             )
         n = known.groupby(new).size()
         findings.info(
-            "measured", f"{len(known)} measured values correct {len(n)} {new}s ({n.min()} to {n.max()} each)."
+            "measured", f"{len(known)} measured values correct {len(n)} {self.new}s ({n.min()} to {n.max()} each)."
         )
         out = table.assign(prediction=prediction, sd=sd, before=before, measured=own)
         return out, findings.all()
