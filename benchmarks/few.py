@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common import RESULTS, add_run, configuration, machine, merge_csv, now, set_threads
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from halfmax.data.dataset import ResponseDataset
+    from halfmax.features.pipeline import FeaturePipeline
     from halfmax.panel import Panel
+    from halfmax.split import Split
 
 SIZES = {"LDO": (0, 5, 8, 10, 20, 50), "LCO": (0, 5, 10, 20)}
 N_BOOT = 500
@@ -36,6 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", default="kernel_ridge")
     parser.add_argument("--inner", action="store_true", help="inner folds of the training part of fold 0")
     parser.add_argument("--seeds", type=int, default=5, help="random panels a drug or line (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="FOLD", help="predict these folds, and score nothing")
+    parser.add_argument("--keep", type=Path, help="folder of the predictions: written, or read where they are there")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     set_threads(1)
@@ -56,15 +60,25 @@ def main(argv: list[str] | None = None) -> None:
         splits = make_splits(dataset, protocol, n_folds=5, seed=1)
     found: dict[tuple[str, int, str], list[tuple[float, np.ndarray]]] = {}
     for split in splits:
-        fitted = split.fit_rows
-        features = lambda: make_features(config)  # noqa: E731
-        errors = []
-        for part in make_splits(dataset.take(fitted), protocol, n_folds=5, seed=2):
-            errors.append(predicted(dataset, fitted[part.fit_rows], fitted[part.test], args.model, features))
-        test = predicted(dataset, fitted, split.test, args.model, features)
+        if args.only and split.fold not in args.only:
+            continue
+        folds = "inner" if args.inner else "fixed"
+        kept = args.keep and args.keep / f"{protocol}_{args.model}_{folds}_{split.fold}.parquet"
+        if kept and kept.exists():
+            table = pd.read_parquet(kept)
+        else:
+            table = out_of_sample(dataset, split, args.model, lambda: make_features(config))
+            if kept:
+                args.keep.mkdir(parents=True, exist_ok=True)
+                table.to_parquet(kept)
         print(f"fold {split.fold}", flush=True)
-        for key, value in score_fold(dataset, protocol, pd.concat(errors), test, args.seeds).items():
+        if args.only:
+            continue
+        errors, test = (table[table["test"] == is_test].reset_index(drop=True) for is_test in (False, True))
+        for key, value in score_fold(dataset, protocol, errors, test, args.seeds).items():
             found.setdefault(key, []).append(value)
+    if args.only:
+        return
     rows = summary(found)
     rows = rows.assign(protocol=protocol, folds="inner" if args.inner else "fixed", model=args.model, run=run)
     keys = ("protocol", "folds", "model", "arm", "n", "metric")
@@ -75,14 +89,30 @@ def main(argv: list[str] | None = None) -> None:
     )
 
 
+def out_of_sample(
+    dataset: ResponseDataset, split: Split, model: str, features: Callable[[], FeaturePipeline]
+) -> pd.DataFrame:
+    """Return predictions of the test pairs, and of the training pairs by models of five inner folds."""
+    import pandas as pd
+
+    from halfmax.split import make_splits
+
+    fitted, tables = split.fit_rows, []
+    for part in make_splits(dataset.take(fitted), split.protocol, n_folds=5, seed=2):
+        rows = fitted[part.fit_rows], fitted[part.test]
+        tables.append(predicted(dataset, *rows, model, features()).assign(test=False))
+    tables.append(predicted(dataset, fitted, split.test, model, features()).assign(test=True))
+    return pd.concat(tables, ignore_index=True)
+
+
 def predicted(
-    dataset: ResponseDataset, train: np.ndarray, test: np.ndarray, model: str, features: Callable[[], Any]
+    dataset: ResponseDataset, train: np.ndarray, test: np.ndarray, model: str, features: FeaturePipeline
 ) -> pd.DataFrame:
     """Return sample_id, drug_id, y_true, y_pred of the test rows."""
     from halfmax.predictor import Predictor
 
     held_out = dataset.take(test)
-    fitted = Predictor.of(model).fit(dataset.take(train), features=features())
+    fitted = Predictor.of(model).fit(dataset.take(train), features=features)
     table = fitted.predict(held_out)[["sample_id", "drug_id", "prediction"]]
     return table.assign(y_true=held_out.response["value"].to_numpy()).rename(columns={"prediction": "y_pred"})
 

@@ -12,12 +12,15 @@ import pandas as pd
 import pytest
 
 from halfmax.cli import main
+from halfmax.config import RunConfig
 from halfmax.data.dataset import ResponseDataset
+from halfmax.data.storage import write_json
 from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError, ModelFileError, UnknownNameError
 from halfmax.evaluate import ModelSpec, cross_validate
 from halfmax.panel import Panel, learn_panel
 from halfmax.predictor import Predictor
+from halfmax.run import fit_final, prepare
 from halfmax.split import make_splits
 from tests.data.small_tables import SYMBOLS
 
@@ -76,6 +79,8 @@ def test_measured_drugs_correct_the_others_of_a_new_sample(predictor: Predictor)
     assert after["measured"].sum() == len(known)
     assert findings[-1].count == 0
     assert "15 samples (6 to 6 each)" in findings[-1].message
+    told = [float(x) for x in re.findall(r"([0-9.]+) with", findings[-1].message)]
+    assert told[0] > 1.4 * told[1] > 0, "what the values are expected to bring is said"
     assert (after["rank"] == after.groupby("sample_id").cumcount() + 1).all()
     np.testing.assert_allclose(after["difference"], after["prediction"] - after["drug_mean"])
     squares = after.merge(rest, on=["sample_id", "drug_id"])
@@ -172,6 +177,18 @@ def test_save_and_load_give_the_same_bits(predictor: Predictor, tmp_path: Path) 
         pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
+def test_a_folder_of_before_loads_and_has_no_panel(predictor: Predictor, tmp_path: Path) -> None:
+    plain = Predictor.of("mean_effects").fit(OLD)
+    folder = plain.save(tmp_path / "p")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest.pop("panels") == {}
+    write_json(folder / "manifest.json", manifest, hash_siblings=True)
+    again = Predictor.load(folder)
+    pd.testing.assert_frame_equal(plain.predict(OLD), again.predict(OLD), check_exact=True)
+    with pytest.raises(DataError, match="--protocol LCO"):
+        again.panel("sample")
+
+
 def test_a_panel_that_does_not_fit_is_refused(predictor: Predictor) -> None:
     panel = predictor.panels_["sample"]
     with pytest.raises(ModelFileError, match="does not fit"):
@@ -198,22 +215,16 @@ def test_a_design_names_rows_and_what_they_bring(predictor: Predictor) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs' folders, made by the command."""
-    folder = tmp_path_factory.mktemp("panel")
-    OLD.save(folder / "data")
-    quick = ["--models", "mean_effects,kernel_ridge", "--set", "n_boot=2", "--set", "split.n_folds=3"]
-    for protocol in ("LCO", "LDO"):
-        given = ["--data", str(folder / "data"), "--protocol", protocol, "--out", str(folder / protocol), *quick]
-        assert main(["run", *given]) == 0
-    return folder
+def folder(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved predictor that knows both panels."""
+    return predictor.save(tmp_path_factory.mktemp("panel") / "predictor")
 
 
-def test_the_commands(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     EXPRESSION.to_csv(tmp_path / "new.csv")
     known, rest = taken(5)
     known.rename(columns={"value": "ln_ic50"}).to_csv(tmp_path / "panel.csv", index=False)
-    given = ["predict", str(finished / "LCO"), "--expression", str(tmp_path / "new.csv"), "--unit", "zscore_gene"]
+    given = ["predict", str(folder), "--expression", str(tmp_path / "new.csv"), "--unit", "zscore_gene"]
     out = tmp_path / "out.csv"
     asked = str(rest["drug_id"].iloc[0])
     options = ["--measured", str(tmp_path / "panel.csv"), "--out", str(out), "--drugs", asked]
@@ -221,38 +232,42 @@ def test_the_commands(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     table = pd.read_csv(out, comment="#")
     assert set(table["drug_id"]) == {asked}
     assert error(table, rest[rest["drug_id"] == asked]) < error(table, rest[rest["drug_id"] == asked], "before")
-    assert main(["design-pilot", str(finished / "LDO"), "--drug", "new", "--n", "3", "--out", str(out)]) == 0
+    assert main(["design-pilot", str(folder), "--drug", "new", "--n", "3", "--out", str(out)]) == 0
     plan = pd.read_csv(out, comment="#")
     assert plan["drug_id"].tolist() == ["new"] * 3
     assert plan["reduction"].is_monotonic_increasing
     capsys.readouterr()
     done = ["--measured", str(tmp_path / "panel.csv"), "--sample", str(EXPRESSION.index[0])]
-    assert main(["design-pilot", str(finished / "LCO"), *done, "--n", "2"]) == 0
+    assert main(["design-pilot", str(folder), *done, "--n", "2"]) == 0
     shown = capsys.readouterr().out
     assert "expected_sd" in shown
     mine = known.loc[known["sample_id"] == EXPRESSION.index[0], "drug_id"]
     assert not [name for name in mine if re.search(rf"\b{name}\b", shown)]
 
 
-def test_mistakes_are_answered_in_words(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_answered_in_words(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def told(*arguments: str) -> str:
         assert main(list(arguments)) == 2
         return " ".join(capsys.readouterr().err.split())
 
-    assert "--drug NAME" in told("design-pilot", str(finished / "LDO"))
-    assert "--protocol LDO" in told("design-pilot", str(finished / "LCO"), "--drug", "new")
+    assert "--drug NAME" in told("design-pilot", str(folder))
+    less = Predictor.load(folder)
+    less.panels_ = {"sample": less.panels_["sample"]}
+    assert "--protocol LDO" in told("design-pilot", str(less.save(tmp_path / "less")), "--drug", "new")
     auc = tmp_path / "auc.csv"
     NEW.head(3).assign(value=0.5).rename(columns={"value": "auc"}).to_csv(auc, index=False)
-    message = told("design-pilot", str(finished / "LDO"), "--drug", "new", "--measured", str(auc))
-    assert "from which ln_ic50 cannot be made" in message or "unit" in message
+    message = told("design-pilot", str(folder), "--drug", "new", "--measured", str(auc))
+    assert "rename one to one of ln_ic50" in message
     other = tmp_path / "other.csv"
     NEW.head(3).rename(columns={"value": "ln_ic50"}).to_csv(other, index=False)
     assert "nothing was measured of 'new'" in told(
-        "design-pilot", str(finished / "LDO"), "--drug", "new", "--measured", str(other)
+        "design-pilot", str(folder), "--drug", "new", "--measured", str(other)
     )
 
 
-def test_the_folder_says_whose_errors_it_holds(finished: Path) -> None:
-    for protocol, new in (("LCO", "sample"), ("LDO", "drug")):
-        manifest = json.loads((finished / protocol / "predictor" / "manifest.json").read_text(encoding="utf-8"))
-        assert list(manifest["panels"]) == [new]
+@pytest.mark.parametrize(("protocol", "new"), [("LCO", ["sample"]), ("LDO", ["drug"]), ("LPO", [])])
+def test_a_run_learns_what_its_folds_can_teach(protocol: str, new: list[str]) -> None:
+    config = RunConfig.model_validate({"models": ["mean_effects"], "split": {"protocol": protocol, "n_folds": 3}})
+    prepared = prepare(config, OLD)
+    results = cross_validate(prepared.dataset, prepared.splits, [ModelSpec("mean_effects", "mean_effects")], n_boot=0)
+    assert list(fit_final(config, prepared, "mean_effects", results).panels_) == new

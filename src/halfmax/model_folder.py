@@ -55,10 +55,9 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         ],
         "reference_drugs": reference["drug_id"].tolist(),
         "drugs": _table_to_json(predictor.drugs_),
+        "panels": {new: panel.ids.tolist() for new, panel in predictor.panels_.items()},
         "about": predictor.about_,
     }
-    if predictor.panels_:
-        manifest["panels"] = {new: panel.ids.tolist() for new, panel in predictor.panels_.items()}
     with atomic_folder(folder) as work:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, work / ARRAYS)
         for name, text in model.files.items():
@@ -87,7 +86,7 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
         drug_ids = np.array(manifest["reference_drugs"], dtype=str)
         predictor.reference_ = _part(arrays, "reference") | {"drug_id": drug_ids}
         predictor.about_ = dict(manifest["about"])
-        panels = manifest.get("panels", {})  # absent in folders of earlier versions, and where nothing was learned
+        panels = manifest.get("panels", {})  # absent in folders of earlier versions
         read = [Panel.from_arrays(new, ids, _part(arrays, f"panel/{new}")) for new, ids in panels.items()]
         predictor.panels_ = {panel.new: panel for panel in read}
         if {len(v) for v in predictor.reference_.values()} != {len(drug_ids)}:

@@ -126,6 +126,7 @@ class Panel:
         columns = table[new].astype(str).to_numpy()
         place = rows_of(table[row].to_numpy(dtype=str), self.ids)
         strange: list[str] = []
+        expected = np.zeros(3)  # variance before, after, and the number of pairs that were not measured
         for name, values in known.groupby(new, sort=False):
             at = np.flatnonzero((columns == name) & (place >= 0))
             mean = np.full(len(self.ids), np.nan)
@@ -135,18 +136,25 @@ class Panel:
             if self._is_strange(rows, value, mean):
                 strange.append(str(name))
             after, variance = self.prior.condition(rows, value, mean=mean, link=link)
+            _, unmeasured = self.prior.condition(rows[:0], value[:0], mean=mean)
+            others = np.setdiff1d(place[at], rows)
+            expected += unmeasured[others].sum(), variance[others].sum(), len(others)
             prediction[at], sd[at], own[at] = after[place[at]], np.sqrt(variance[place[at]]), np.isin(place[at], rows)
         if strange:
             findings.warn(
                 "strange-values",
-                f"the values measured for {len(strange)} of {known[new].nunique()} {self.new}s lie more than {_STRANGE:g} "
-                "standard deviations from the predictions on average; is it the same measure and unit?",
+                f"the values measured for {len(strange)} of {known[new].nunique()} {self.new}s lie more than "
+                f"{_STRANGE:g} standard deviations from the predictions on average; is it the same measure and unit?",
                 strange,
             )
         n = known.groupby(new).size()
-        findings.info(
-            "measured", f"{len(known)} measured values correct {len(n)} {self.new}s ({n.min()} to {n.max()} each)."
-        )
+        message = f"{len(known)} measured values correct {len(n)} {self.new}s ({n.min()} to {n.max()} each)."
+        if expected[2]:
+            error = np.sqrt(expected[:2] / expected[2])
+            message += (
+                f" Expected error of the other pairs, RMSE: {error[0]:.3g} without them, {error[1]:.3g} with them."
+            )
+        findings.info("measured", message)
         out = table.assign(prediction=prediction, sd=sd, before=before, measured=own)
         return out, findings.all()
 
