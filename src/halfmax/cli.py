@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,18 @@ from rich.table import Table
 
 from halfmax import RESEARCH_USE
 from halfmax.cli_data import data_app
+from halfmax.cli_pilot import design_pilot, read_measured
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import console, download_bars, run_progress, say
+from halfmax.terminal import (
+    check_ending,
+    console,
+    download_bars,
+    names_of,
+    predictor_folder,
+    say,
+    write_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app, name="data")
+app.command("design-pilot")(design_pilot)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -177,15 +189,21 @@ def predict(
     harmonise: Annotated[
         str, typer.Option(help="Put expression onto the training's scale: rank, zscore, cohort, …, or auto.")
     ] = "none",
+    measured: Annotated[
+        Path | None, typer.Option(help="Values measured in these samples: sample_id, drug_id, value.")
+    ] = None,
+    bridge: Annotated[
+        Path | None, typer.Option(help="Training samples' values in the assay of --measured, where it is another one.")
+    ] = None,
 ) -> None:
     """Rank drugs for new samples by predicted response against each drug's own mean."""
     from halfmax.data.readers.table import read_omics, read_samples
     from halfmax.predictor import Predictor
 
-    if out is not None and out.suffix not in _WRITTEN:
-        raise DataError(f"--out {out}: the ending is {', '.join(_WRITTEN)}.")
-    folder = predictor / "predictor" if (predictor / "predictor").is_dir() else predictor
-    loaded = Predictor.load(folder)
+    check_ending(out)
+    if bridge is not None and measured is None:
+        raise DataError("--bridge says what assay --measured comes from; give --measured as well.")
+    loaded = Predictor.load(predictor_folder(predictor))
     omics = {}
     for modality, path in (("expression", expression), ("mutation", mutation), ("copy_number", copy_number)):
         if path is not None:
@@ -197,17 +215,22 @@ def predict(
                 say([done])
     about = None if samples is None else read_samples(samples)
     ranked, matches = loaded.predict_samples(
-        omics, drugs=_names(drugs), samples=about, allow_low_coverage=allow_low_coverage, harmonise=harmonise
+        omics,
+        drugs=names_of(drugs, "--drugs") if measured is None else None,
+        samples=about,
+        allow_low_coverage=allow_low_coverage,
+        harmonise=harmonise,
     )
     for match in matches.values():
         say(match.findings)
+    if measured is not None:
+        values = read_measured(measured, loaded.measure_)
+        other = None if bridge is None else read_measured(bridge, loaded.measure_)
+        ranked, found = loaded.add_measured(ranked, values, bridge=other, drugs=names_of(drugs, "--drugs"))
+        say(found)
     if top is not None:
         ranked = ranked[ranked["rank"] <= top]
-    _write_table(ranked, out, loaded.measure_.label)
-
-
-#: What `predict` can write.
-_WRITTEN = (".csv", ".tsv", ".json", ".parquet")
+    write_table(ranked, out, f"prediction: {loaded.measure_.label}")
 
 
 def _print_ladder(report: Report) -> None:
@@ -229,37 +252,3 @@ def _print_differences(differences: pd.DataFrame) -> None:
         names = [str(row[column]) for column in ("variant", "model", "metric")]
         table.add_row(*names, f"{row['value']:+.4f}", span, str(row["n_samples"]))
     Console().print(table)
-
-
-def _names(drugs: str | None) -> list[str] | None:
-    if drugs is None:
-        return None
-    path = Path(drugs)
-    text = path.read_text(encoding="utf-8").splitlines() if path.is_file() else drugs.split(",")
-    names = [line.strip() for line in text if line.strip()]
-    if not names:
-        raise DataError(f"--drugs {drugs!r} names no drug.")
-    return names
-
-
-def _write_table(table: pd.DataFrame, out: Path | None, unit: str) -> None:
-    from halfmax.data.storage import atomic_file
-    from halfmax.data.tables import escape_formula
-
-    if out is None:
-        sys.stdout.write(f"# {RESEARCH_USE} prediction: {unit}\n")
-        escape_formula(table).to_csv(sys.stdout, index=False, float_format="%.4f")
-        return
-    with atomic_file(out) as path:
-        if out.suffix == ".parquet":
-            table.assign(research_use=RESEARCH_USE).to_parquet(path, index=False)
-        elif out.suffix == ".json":
-            rows = json.loads(table.to_json(orient="records", double_precision=6))
-            content = {"research_use": RESEARCH_USE, "prediction": unit, "rows": rows}
-            path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-        else:
-            text = escape_formula(table).to_csv(
-                index=False, sep="\t" if out.suffix == ".tsv" else ",", float_format="%.6g"
-            )
-            path.write_text(f"# {RESEARCH_USE} prediction: {unit}\n{text}", encoding="utf-8")
-    console.print(f"{len(table)} rows written to {out}", markup=False)

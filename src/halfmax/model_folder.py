@@ -15,6 +15,7 @@ from halfmax.errors import HalfmaxError, ModelFileError, examples
 from halfmax.features.harmonise.reference import ScaleReference
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.models.base import MODELS
+from halfmax.panel import Panel
 from halfmax.state import State
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
     arrays |= {f"reference/{k}": v for k, v in reference.items() if k != "drug_id"}
     if predictor.expression_scale_ is not None:
         arrays |= {f"scale/{k}": v for k, v in predictor.expression_scale_.get_arrays().items()}
+    for new, panel in predictor.panels_.items():
+        arrays |= {f"panel/{new}/{k}": v for k, v in panel.arrays().items()}
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -52,6 +55,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         ],
         "reference_drugs": reference["drug_id"].tolist(),
         "drugs": _table_to_json(predictor.drugs_),
+        "panels": {new: panel.ids.tolist() for new, panel in predictor.panels_.items()},
         "about": predictor.about_,
     }
     with atomic_folder(folder) as work:
@@ -82,6 +86,9 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
         drug_ids = np.array(manifest["reference_drugs"], dtype=str)
         predictor.reference_ = _part(arrays, "reference") | {"drug_id": drug_ids}
         predictor.about_ = dict(manifest["about"])
+        panels = manifest.get("panels", {})  # absent in folders of earlier versions
+        read = [Panel.from_arrays(new, ids, _part(arrays, f"panel/{new}")) for new, ids in panels.items()]
+        predictor.panels_ = {panel.new: panel for panel in read}
         if {len(v) for v in predictor.reference_.values()} != {len(drug_ids)}:
             raise ModelFileError("the reference tables differ in length")
     except HalfmaxError as error:

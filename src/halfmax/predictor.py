@@ -21,6 +21,7 @@ from halfmax.features.pipeline import FeaturePipeline, omics_block
 from halfmax.labels import SENSITIVE
 from halfmax.model_folder import load_predictor, save_predictor
 from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
+from halfmax.panel import New, Panel
 
 if TYPE_CHECKING:
     from halfmax.data.findings import Finding
@@ -104,6 +105,7 @@ class Predictor:
         held_out = None if encoded.valid is None else (encoded.valid[0], self._scaled(encoded.valid[1]))
         self.model.fit(encoded.train, self._scaled(y), valid=held_out, on_epoch=on_epoch)
         self.measure_ = train.measure
+        self.panels_: dict[New, Panel] = {}
         self.drugs_ = train.drugs
         self.reference_ = _reference(encoded.train, y)
         self.about_: dict[str, Any] = {
@@ -141,14 +143,7 @@ class Predictor:
         out["prediction"] = value
         if prediction.variance is not None:
             out["sd"] = np.sqrt(prediction.variance).astype(np.float64)
-        rows = rows_of(out["drug_id"].to_numpy(dtype=str), self.reference_["drug_id"])
-        known = rows >= 0
-        mean, quantiles = self.reference_["mean"][rows], self.reference_["quantiles"][rows]
-        out["drug_mean"] = np.where(known, mean, np.nan)
-        out["difference"] = out["prediction"] - out["drug_mean"]
-        below = (quantiles < value[:, None]).mean(axis=1) * 100
-        out["percentile"] = np.where(known, below, np.nan)
-        return out
+        return self._compared(out)
 
     def predict_samples(
         self,
@@ -208,16 +203,57 @@ class Predictor:
             matched["expression"], said = self.harmonise(matched.get("expression", pd.DataFrame()), harmonise)
         coverage = matches["expression"].coverage if "expression" in matches else float("nan")
         dataset = self._grid(matched, self.find_drugs(drugs), samples)
-        table = self.predict(dataset).assign(gene_coverage=coverage)
-        sign = -1 if self.measure_.higher_is_sensitive else 1
-        order = np.lexsort((sign * table["difference"].fillna(np.inf), table["sample_id"]))
-        table = table.iloc[order].reset_index(drop=True)
-        table.insert(2, "rank", table.groupby("sample_id", sort=False).cumcount() + 1)
+        table = self._ranked(self.predict(dataset).assign(gene_coverage=coverage))
         if harmonise != "none":
             method = next((f.examples[0] for f in said if f.code == "harmonised"), "none")
             table["harmonised"] = method
             table["transductive"] = method != "none" and HARMONISERS.get(method).transductive
         return table, matches
+
+    def panel(self, new: New) -> Panel:
+        """Return what serves a new ``sample`` or ``drug`` with a few measured values.
+
+        Raises
+        ------
+        DataError
+            If the predictor has not learned it.
+        """
+        self._check_fitted()
+        if new not in self.panels_:
+            protocol = "LCO" if new == "sample" else "LDO"
+            raise DataError(
+                f"this predictor does not know its errors on a new {new}; they are learned by a cross-validation that "
+                f"leaves {new}s out: halfmax run --protocol {protocol}, or panels_ of learn_panel."
+            )
+        return self.panels_[new]
+
+    def add_measured(
+        self,
+        table: pd.DataFrame,
+        measured: pd.DataFrame,
+        *,
+        new: New = "sample",
+        bridge: pd.DataFrame | None = None,
+        drugs: Sequence[str] | None = None,
+    ) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
+        """Return the predictions of `table` corrected by a few measured values, and what was found.
+
+        Parameters
+        ----------
+        table
+            From `predict_samples` with all drugs, or from `predict` of a new drug and all training samples.
+        measured, bridge
+            See `Panel.condition`.
+        new
+            Whether the measured values are of new samples or of new drugs.
+        drugs
+            Keep only these afterwards.
+        """
+        out, findings = self.panel(new).condition(table, measured, bridge=bridge)
+        out = self._compared(out)
+        if drugs is not None:
+            out = out[out["drug_id"].isin(self.find_drugs(drugs).index)]
+        return (self._ranked(out) if "rank" in out else out.reset_index(drop=True)), findings
 
     def harmonise(
         self, expression: pd.DataFrame, method: str = "auto", *, unit: str | None = None
@@ -271,6 +307,26 @@ class Predictor:
             }
         )
         return ResponseDataset("new samples", self.measure_, response, table, drugs, dict(omics))
+
+    def _compared(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the table with each prediction beside the drug's own distribution in training."""
+        value = table["prediction"].to_numpy(dtype=np.float64)
+        rows = rows_of(table["drug_id"].to_numpy(dtype=str), self.reference_["drug_id"])
+        known = rows >= 0
+        mean, quantiles = self.reference_["mean"][rows], self.reference_["quantiles"][rows]
+        drug_mean = np.where(known, mean, np.nan)
+        below = (quantiles < value[:, None]).mean(axis=1) * 100
+        return table.assign(
+            drug_mean=drug_mean, difference=value - drug_mean, percentile=np.where(known, below, np.nan)
+        )
+
+    def _ranked(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the table with the most sensitive drug of each sample first, by difference to the drug's mean."""
+        sign = -1 if self.measure_.higher_is_sensitive else 1
+        order = np.lexsort((sign * table["difference"].fillna(np.inf), table["sample_id"]))
+        table = table.drop(columns="rank", errors="ignore").iloc[order].reset_index(drop=True)
+        table.insert(2, "rank", table.groupby("sample_id", sort=False).cumcount() + 1)
+        return table
 
     def _scaled(self, y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return (y - self.scale_[0]) / self.scale_[1]

@@ -28,6 +28,7 @@ from halfmax.evaluate import ModelSpec, Progress, Results, assay_agreement, cros
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.labels import Labels, Threshold
 from halfmax.models.base import MODELS
+from halfmax.panel import NEW_OF_PROTOCOL, Panel, learn_panel
 from halfmax.predictor import Predictor
 from halfmax.report import Report
 from halfmax.resume import Resume, opened
@@ -179,6 +180,8 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
     predictor = Predictor.of(name, config.params_of(name))
     predictor.fit(dataset, valid, features=make_features(config))
     predictor.about_["data"]["fingerprint"] = dataset.fingerprint()
+    panel = _panel(config, prepared, name, results)
+    predictor.panels_ = {} if panel is None else {panel.new: panel}
     predictor.about_ |= {
         "split": {"protocol": config.split.protocol, "n_folds": len(prepared.splits)},
         "metrics": _scores(results.metrics, name, "all").dropna().set_index("metric")["value"].round(6).to_dict(),
@@ -190,6 +193,20 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
         .to_dict(),
     }
     return predictor
+
+
+def _panel(config: RunConfig, prepared: Prepared, name: str, results: Results) -> Panel | None:
+    """Return what the model's errors on left-out samples or drugs say of new ones; None where they cannot tell."""
+    new = NEW_OF_PROTOCOL.get(config.split.protocol)
+    if new is None or config.task.kind != "regression":
+        return None
+    predictions = results.predictions[results.predictions["model"] == name]
+    like = prepared.dataset.omics.get("expression") if new == "drug" else None
+    try:
+        return learn_panel(predictions, new, like=like)
+    except DataError as error:
+        log.info("%s will not take measured values: %s", name, error)
+        return None
 
 
 def _undefined(metrics: pd.DataFrame) -> list[str]:

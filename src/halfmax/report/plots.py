@@ -140,7 +140,8 @@ def density(name: str, x: Array, y: Array, colour: str, axes: tuple[str, str], *
         cells = ax.hexbin(x, y, gridsize=50, extent=extent, mincnt=1, linewidths=0)
         counts = np.asarray(cells.get_array(), dtype=np.float64)
         most = int(counts.max(initial=1))
-        shade = 0.1 + 0.9 * np.log(counts) / np.log(most) if most > 1 else np.ones(len(counts))
+        share = np.log(counts) / np.log(most) if most > 1 else np.ones(len(counts))
+        shade = np.minimum(0.1 + 0.9 * share, 1)  # rounding goes past 1, which is no opacity
         red, green, blue = (int(STAND_IN[colour][k : k + 2], 16) / 255 for k in (1, 3, 5))
         cells.set_array(None)
         cells.set_facecolor([(red, green, blue, float(a)) for a in shade])
