@@ -27,13 +27,11 @@ PROTEINS = (*EXPRESSION, "proteomics")
 EVENTS = (*GENOME, "events")
 #: Comparison to variants, each a model and its modalities; and the modality that every line must have.
 COMPARISONS: dict[str, tuple[dict[str, tuple[str, tuple[str, ...]]], str]] = {
-    "genome": ({"mlp": ("mlp", EXPRESSION), "fusion": ("fusion", GENOME), "early": ("mlp", GENOME)}, "expression"),
+    "genome": ({"mlp": ("mlp", EXPRESSION), "fusion": ("fusion", GENOME)}, "expression"),
+    "genome-early": ({"mlp": ("mlp", EXPRESSION), "early": ("mlp", GENOME)}, "expression"),
     "events": ({"mlp": ("mlp", EXPRESSION), "fusion": ("fusion", EVENTS)}, "expression"),
     "proteins": ({"mlp": ("mlp", EXPRESSION), "fusion": ("fusion", PROTEINS)}, "expression"),
-    "proteins-aligned": (
-        {"mlp": ("mlp", EXPRESSION), "fusion": ("fusion", PROTEINS), "early": ("mlp", PROTEINS)},
-        "proteomics",
-    ),
+    "proteins-aligned": ({"mlp": ("mlp", EXPRESSION), "fusion": ("fusion", PROTEINS)}, "proteomics"),
 }
 
 

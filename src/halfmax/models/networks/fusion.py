@@ -43,7 +43,7 @@ class Fusion(TwoTowerMLP):
     focus, components
         As in `TwoTowerMLP`, of each modality on its own; the modalities' shares in a kernel, chosen by exact
         leave-one-out on training rows, are where the gate starts.
-    width, layers, drug_width, drug_gain, activation, dropout, input_dropout, drug_dropout, identity_dropout
+    width, layers, drug_width, drug_gain, activation, norm, dropout, input_dropout, drug_dropout, identity_dropout
         As in `TwoTowerMLP`; `input_dropout` is that of every tower.
     drug_identity, learning_rate, weight_decay, epochs, batch_size, patience, members, refit, task, device, precision
         As in `TwoTowerMLP`.
@@ -68,6 +68,7 @@ class Fusion(TwoTowerMLP):
         drug_width: int = 256,
         drug_gain: float = 0.1,
         activation: str = "silu",
+        norm: str = "none",
         dropout: float = 0.5,
         input_dropout: float = 0.5,
         drug_dropout: float = 0.3,
@@ -94,6 +95,7 @@ class Fusion(TwoTowerMLP):
             drug_width=drug_width,
             drug_gain=drug_gain,
             activation=activation,
+            norm=norm,
             dropout=dropout,
             input_dropout=input_dropout,
             drug_dropout=drug_dropout,
