@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import nullcontext
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +15,13 @@ from halfmax import RESEARCH_USE
 from halfmax.cli_data import data_app
 from halfmax.cli_pilot import design_pilot, read_measured
 from halfmax.errors import DataError, HalfmaxError
-from halfmax.terminal import console, download_bars, run_progress, say
 from halfmax.terminal import (
     check_ending,
     console,
     download_bars,
     names_of,
     predictor_folder,
+    run_progress,
     say,
     write_table,
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,6 +172,8 @@ class Remaining:
         if len(self._folds) == 1:
             self._order.append(where.model)
         self._now, self._phase = (where.done, where.model, now), (0, now)
+
+
 def predictor_folder(folder: Path) -> Path:
     """Return the predictor's folder, given it or a run's folder that holds one."""
     return folder / "predictor" if (folder / "predictor").is_dir() else folder
