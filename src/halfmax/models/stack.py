@@ -231,7 +231,7 @@ class _Normal:
         cell, size = part * n_drugs + drug, n_parts * n_drugs
 
         def summed(values: Array) -> Array:
-            return np.bincount(cell, values, minlength=size).reshape(n_parts, n_drugs)
+            return np.asarray(np.bincount(cell, values, minlength=size).reshape(n_parts, n_drugs), dtype=np.float64)
 
         gram = np.stack([summed(f[:, i] * f[:, j]) for i in range(k) for j in range(k)], axis=-1)
         moment = np.stack([summed(f[:, i] * r) for i in range(k)], axis=-1)
@@ -240,7 +240,7 @@ class _Normal:
     @property
     def n_drugs(self) -> int:
         """Number of drugs."""
-        return self.gram.shape[1]
+        return len(self.gram[0])
 
     def part(self, i: int) -> _Normal:
         """Return one inner fold's."""
