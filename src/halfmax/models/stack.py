@@ -240,7 +240,7 @@ class _Normal:
     @property
     def n_drugs(self) -> int:
         """Number of drugs."""
-        return int(self.gram.shape[1])
+        return len(self.gram[0])
 
     def part(self, i: int) -> _Normal:
         """Return one inner fold's."""

@@ -133,9 +133,8 @@ class Fusion(TwoTowerMLP):
         x = replace(x, modalities=tuple(self.modalities_))
         self.sizes_ = [len(x.sample_x[name].names) for name in self.modalities_]
         for m, name in enumerate(self.modalities_):
-            gain = np.ones(self.sizes_[m], dtype=np.float32)
-            if self.focus > 0:
-                gain = KernelRidge(focus=self.focus, blocks={name: 1.0}).fit(x, targets).gain_
+            focused = self.focus > 0
+            gain = KernelRidge(focus=self.focus, blocks={name: 1.0}).fit(x, targets).gain_ if focused else np.float32(1)
             values = x.sample(name)[~x.sample_x[name].absent]
             if not len(values):
                 raise DataError(f"no training sample has {name}; leave it out of the modalities.")
@@ -150,7 +149,8 @@ class Fusion(TwoTowerMLP):
         if n == 1:
             return np.ones(1)
         grid = response_matrix(x, targets)
-        known, measured = np.asarray(np.isfinite(grid).any(axis=0)), np.asarray(np.isfinite(grid).any(axis=1))
+        known = np.flatnonzero(np.isfinite(grid).any(axis=0))
+        measured = np.flatnonzero(np.isfinite(grid).any(axis=1))
         grid = grid[np.ix_(measured, known)]
         gram = Profile.of(x, None).take(measured).weighted_gram()
         return choose_weights(gram, n, grid - np.nanmean(grid, axis=0))
