@@ -19,29 +19,39 @@ from halfmax.state import parameters_of
 
 Array = npt.NDArray[np.float64]
 _MADE_UP = "made up"
+#: The lessons hold no noise and are many: nothing is dropped, and little is decayed.
+_STUDENT: Mapping[str, JSON] = {
+    "members": 1,
+    "components": None,
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "drug_dropout": 0.0,
+    "modality_dropout": 0.0,
+    "weight_decay": 1e-3,
+    "epochs": 20,
+}
 
 
 class Distilled(Nested):
     """A `Fusion` of one member (with one modality: a `TwoTowerMLP`) trained on an ensemble's predictions.
 
     The teacher is fitted on the training rows and asked about every pair of training samples and drugs, measured or
-    not, and of made-up samples: each is a training sample turned towards another, x̄ + cos θ (x_i − x̄) + sin θ (x_j −
-    x̄), which keeps the variance of the profiles where the mixture of two samples halves it. The network learns those
-    predictions, and on measured pairs their mixture with the response. Only the network is kept: it costs what one
-    network costs.
+    not, and of made-up samples: x̄ + Σ wᵢ (xᵢ − x̄) / √n with wᵢ normal, which are as spread as training samples are.
+    The network learns those predictions (and, with `trust`, on measured pairs their mixture with the response) without
+    dropout: there is no noise in them to guard against, and many more of them than measurements. Only the network is
+    kept: it costs what one network costs.
 
     Parameters
     ----------
     teacher, teacher_params
         Registered name of the ensemble, and its hyper-parameters.
     student
-        Hyper-parameters of the network where they differ from those of `Fusion` with one member.
+        Hyper-parameters of the network where they differ from those of `Fusion` with one member, all components, no
+        dropout, weight decay 0.001 and 20 epochs.
     trust
         Weight of the measured response against the teacher's prediction where there is one, 0 to 1.
     made_up
         Made-up samples a training sample.
-    turn
-        Largest angle θ, as a share of a right angle.
     task
         ``regression``, or ``classification`` of 0/1 labels: the teacher's probabilities are soft labels.
     device
@@ -54,8 +64,8 @@ class Distilled(Nested):
 
     References
     ----------
-    Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network; Zhang et al. 2018, mixup; Beyer et al.
-    2022, Knowledge distillation: a good teacher is patient and consistent.
+    Hinton, Vinyals and Dean 2015, Distilling the knowledge in a neural network; Beyer et al. 2022, Knowledge
+    distillation: a good teacher is patient and consistent.
     """
 
     def __init__(
@@ -63,9 +73,8 @@ class Distilled(Nested):
         teacher: str = "stack",
         teacher_params: Mapping[str, JSON] | None = None,
         student: Mapping[str, JSON] | None = None,
-        trust: float = 0.3,
-        made_up: float = 2.0,
-        turn: float = 0.5,
+        trust: float = 0.0,
+        made_up: float = 10.0,
         task: str = "regression",
         device: str = "auto",
         seed: int = 0,
@@ -75,7 +84,6 @@ class Distilled(Nested):
         self.student = student
         self.trust = trust
         self.made_up = made_up
-        self.turn = turn
         self.task = task
         self.device = device
         self.seed = seed
@@ -85,8 +93,7 @@ class Distilled(Nested):
         """Return what is worth searching."""
         return {
             "trust": {"low": 0.0, "high": 1.0, "log": False},
-            "turn": {"low": 0.1, "high": 1.0, "log": False},
-            "made_up": {"choices": [0.0, 1.0, 2.0, 4.0]},
+            "made_up": {"choices": [2.0, 5.0, 10.0, 20.0]},
         }
 
     def fit(
@@ -129,8 +136,8 @@ class Distilled(Nested):
         return make(spec, seed=self.seed, task=self.task, device=self.device)
 
     def _members(self) -> list[_Student]:  # type: ignore[override]
-        defaults: dict[str, JSON] = {"members": 1, "task": self.task, "device": self.device, "seed": self.seed}
-        return [_Student(**(defaults | dict(self.student or {})))]  # type: ignore[arg-type]
+        own: dict[str, JSON] = {"task": self.task, "device": self.device, "seed": self.seed}
+        return [_Student(**({**_STUDENT, **own} | dict(self.student or {})))]  # type: ignore[arg-type]
 
     def _lesson(self, teacher: Model, x: PairFeatures, y: Array) -> tuple[PairFeatures, Array]:
         """Return real and made-up samples with every drug, and what is to be learned of each pair."""
@@ -144,21 +151,19 @@ class Distilled(Nested):
 
     def _made_up(self, x: PairFeatures, rng: np.random.Generator) -> PairFeatures:
         n = round(self.made_up * len(x.sample_ids))
-        first, second = rng.integers(0, len(x.sample_ids), (2, n))
-        angle = (rng.random((n, 1)) * self.turn * np.pi / 2).astype(np.float32)
+        like = rng.integers(0, len(x.sample_ids), n)
         blocks = {}
         for name, block in x.sample_x.items():
-            if name not in x.modalities:  # a tissue stays what it is
-                blocks[name] = block.take(np.where(angle[:, 0] <= np.pi / 4, first, second))
-                continue
-            known = block.values[~block.absent]
-            centre = known.mean(axis=0) if len(known) else np.zeros(block.values.shape[1], np.float32)
-            left, right = block.take(first), block.take(second)
-            turned = np.cos(angle) * (left.values - centre) + np.sin(angle) * (right.values - centre)
-            absent = left.absent | right.absent
-            values = np.where(absent[:, None], 0, centre + turned).astype(np.float32)
-            mask = np.repeat(absent[:, None], values.shape[1], axis=1) if absent.any() else None
-            blocks[name] = Block(values, block.names, mask)
+            drawn = block.take(like)
+            if name in x.modalities:  # a tissue stays what it is
+                known = block.values[~block.absent]
+                centre = known.mean(axis=0) if len(known) else np.zeros(block.values.shape[1], np.float32)
+                weight = rng.standard_normal((n, len(known)), dtype=np.float32) / np.float32(max(len(known), 1) ** 0.5)
+                values = centre + weight @ (known - centre)
+                absent = drawn.absent
+                mask = np.repeat(absent[:, None], values.shape[1], axis=1) if absent.any() else None
+                drawn = Block(np.where(absent[:, None], np.float32(0), values), block.names, mask)
+            blocks[name] = drawn
         ids = np.array([f"{_MADE_UP} {i}" for i in range(n)], dtype=str)
         return replace(x, sample_ids=ids, sample_x=blocks)
 
@@ -167,9 +172,8 @@ class Distilled(Nested):
         strangers = sorted(set(self.student or {}) - set(parameters_of(Fusion)))
         if strangers:
             raise DataError(f"the student has no parameter {strangers[0]!r}.")
-        for name in ("trust", "turn"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"{name} is {getattr(self, name)}; it is between 0 and 1.")
+        if not 0 <= self.trust <= 1:
+            raise DataError(f"trust is {self.trust}; it is between 0 and 1.")
         if self.made_up < 0:
             raise DataError(f"made_up is {self.made_up}; it is at least 0.")
 
