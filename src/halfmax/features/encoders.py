@@ -216,6 +216,7 @@ def _load(name: str, folder: Path, sha256: str) -> Encoder:
     if getattr(network.config, "is_encoder_decoder", False):
         network = network.get_encoder()
     network.eval().requires_grad_(False)
+    tokenizer.padding_side = "right"
     longest = min(MAX_TOKENS, tokenizer.model_max_length, _positions(network.config))
     log.info("encoder %s: %s, vectors of %d", name, network.config.model_type, network.config.hidden_size)
     return Encoder(name, sha256, int(network.config.hidden_size), int(longest), tokenizer, network)

@@ -155,7 +155,7 @@ class FeaturePipeline:
         self._check_fitted()
         sample_x = {name: self.blocks_[name].transform(omics_block(dataset, name)) for name in self.modalities}
         sample_x |= {c: _one_hot(dataset, c, levels, self.unknown) for c, levels in self.levels_.items()}
-        drug_x = {n: self.blocks_[f"drug/{n}"].transform(drug_block(dataset, n)) for n in self.drug_blocks}
+        drug_x = {n: self.blocks_[f"drug/{n}"].transform(self._drug_block(dataset, n)) for n in self.drug_blocks}
         sample_ids = dataset.samples.index.to_numpy(dtype=str)
         drug_ids = dataset.drugs.index.to_numpy(dtype=str)
         return PairFeatures(
@@ -168,6 +168,15 @@ class FeaturePipeline:
             modalities=tuple(self.modalities),
             drug_text=drug_text(dataset.drugs),
         )
+
+    def _drug_block(self, dataset: ResponseDataset, name: str) -> Block:
+        block, known = drug_block(dataset, name), self.blocks_[f"drug/{name}"].names
+        if name.partition(":")[0] in ENCODED_BLOCKS and block.names != known:
+            raise DataError(
+                f"the encoder of the drug block {name} is not the one of training: its vectors are called "
+                f"{examples(block.names)}, those of training {examples(known)}. Put the old folder back, or fit again."
+            )
+        return block
 
     def input_names(self, modality: str) -> tuple[str, ...]:
         """Return the feature names, in order, that `modality` had in training."""

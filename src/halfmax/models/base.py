@@ -169,5 +169,6 @@ MODELS: Registry[type[Model]] = Registry(
         "cnn2d": "halfmax.models.networks.cnn:PlaneCNN",
         "cnn2d_shuffled": "halfmax.models.networks.cnn:ShuffledPlaneCNN",
         "transformer": "halfmax.models.networks.transformer:ModuleTransformer",
+        "fine_tuned": "halfmax.models.pretrained:FineTuned",
     },
 )

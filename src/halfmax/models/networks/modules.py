@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,6 @@ import numpy.typing as npt
 from halfmax.errors import DataError, examples
 from halfmax.features.blocks import FloatArray, IndexArray
 from halfmax.models.networks.layout import correlation_layout
-from halfmax.models.networks.parts import rotation
-
-if TYPE_CHECKING:
-    import torch
 
 
 def correlated_modules(values: FloatArray, most: int) -> list[IndexArray]:
@@ -30,17 +26,18 @@ def correlated_modules(values: FloatArray, most: int) -> list[IndexArray]:
     """
     grid = correlation_layout(values)
     rows = 2 ** (int(math.log2(most)) // 2)
-    columns = most // rows
     tiles = (
         grid[top:bottom, left:right]
         for top, bottom in _cuts(grid.shape[0], rows)
-        for left, right in _cuts(grid.shape[1], columns)
+        for left, right in _cuts(grid.shape[1], most // rows)
     )
     return [np.sort(tile[tile >= 0]) for tile in tiles if (tile >= 0).any()]
 
 
-def pathway_modules(names: Sequence[str], sets: Mapping[str, Sequence[str]], most: int, least: int = 3) -> list[IndexArray]:
-    """Return the columns of the genes of each set, the `most` largest sets; a gene may stand in several.
+def pathway_modules(
+    names: Sequence[str], sets: Mapping[str, Sequence[str]], most: int, least: int = 3
+) -> list[IndexArray]:
+    """Return the columns of each set's genes, for the `most` largest sets; a gene may stand in several.
 
     Raises
     ------
@@ -50,34 +47,30 @@ def pathway_modules(names: Sequence[str], sets: Mapping[str, Sequence[str]], mos
     place: dict[str, list[int]] = {}
     for column, name in enumerate(names):
         place.setdefault(name, []).append(column)
-    found = []
-    for genes in sets.values():
-        known = [gene for gene in dict.fromkeys(genes) if gene in place]
-        if len(known) >= least:
-            found.append(np.array(sorted(column for gene in known for column in place[gene]), dtype=np.int64))
+    known = {name: [gene for gene in dict.fromkeys(genes) if gene in place] for name, genes in sets.items()}
+    found = sorted((genes for genes in known.values() if len(genes) >= least), key=len, reverse=True)
     if not found:
+        wanted = dict.fromkeys(gene for genes in sets.values() for gene in genes)
         raise DataError(
             f"none of {len(sets)} gene sets has {least} genes among the {len(place)} of the data: the sets name "
-            f"{examples(dict.fromkeys(gene for genes in sets.values() for gene in genes))}, the data "
-            f"{examples(place)}. Are both gene symbols?"
+            f"{examples(wanted)}, the data {examples(place)}. Are both gene symbols?"
         )
-    order = np.argsort([-len(columns) for columns in found], kind="stable")
-    return [found[i] for i in order[:most]]
+    return [np.array(sorted(c for gene in genes for c in place[gene]), dtype=np.int64) for genes in found[:most]]
 
 
-def with_other_modalities(
-    modules: Sequence[IndexArray], names: Sequence[str], n_first: int
-) -> list[IndexArray]:
-    """Add to modules of the first `n_first` columns the later columns of the same genes; the rest is a module more."""
-    gene_of = {name: column for column, name in enumerate(names[:n_first])}
-    home = np.full(n_first, -1, dtype=np.int64)
+def completed(modules: Sequence[IndexArray], names: Sequence[str]) -> list[IndexArray]:
+    """Add columns that are in no module: to that of the gene's other column, or else all to a module of their own.
+
+    So a gene's mutation and copy number join its expression.
+    """
+    home = np.full(len(names), -1, dtype=np.int64)
     for number, columns in enumerate(modules):
-        home[columns[columns < n_first]] = number
-    later = np.arange(n_first, len(names))
-    first = np.array([gene_of.get(name, -1) for name in names[n_first:]], dtype=np.int64)
-    module = np.where(first >= 0, home[first], -1) if len(first) else first
-    grown = [np.concatenate([columns, later[module == number]]) for number, columns in enumerate(modules)]
-    rest = later[module < 0]
+        home[columns] = number
+    of_gene = {name: int(number) for name, number in zip(names, home, strict=True) if number >= 0}
+    left = np.flatnonzero(home < 0)
+    joins = np.array([of_gene.get(names[column], -1) for column in left], dtype=np.int64)
+    grown = [np.concatenate([columns, left[joins == number]]) for number, columns in enumerate(modules)]
+    rest = left[joins < 0]
     return [*grown, rest] if len(rest) else grown
 
 
@@ -88,29 +81,24 @@ def module_bases(
     components: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Return what turns columns into each module's first principal components, shape (n_genes, n_modules × components).
+    """Return what turns centred columns into modules' components, shape (n_genes, n_modules × components).
 
-    Genes are weighted by `gain`. Components are rotated at random within a module, and scaled together so that a module
-    keeps its share of the variance: the entries' mean square over all modules is 1.
+    Genes are weighted by `gain`. The first principal components are rotated at random within a module and scaled all
+    together, so that each module keeps its share of the variance and the entries' mean square is 1.
     """
     basis = np.zeros((values.shape[1], len(modules), components), dtype=np.float32)
     power = 0.0
     for number, columns in enumerate(modules):
         weighted = values[:, columns] * gain[columns]
-        _, axes = rotation(weighted, rng, components)
-        total = float(((weighted - weighted.mean(axis=0)) @ axes).astype(np.float64).var(axis=0).sum())
-        shown = float(np.square((weighted - weighted.mean(axis=0)).astype(np.float64)).sum(axis=1).mean())
-        if total <= 0 or shown <= 0:
-            continue
-        # undo the scale of `rotation`, which makes every module alike
-        unit = axes / np.linalg.norm(axes, axis=0).max()
-        kept = float(np.square(((weighted - weighted.mean(axis=0)) @ unit).astype(np.float64)).sum(axis=1).mean())
-        basis[columns, number, : axes.shape[1]] = unit * gain[columns, None]
-        power += kept
+        _, size, axes = np.linalg.svd(weighted - weighted.mean(axis=0), full_matrices=False)
+        kept = int((size[:components] > max(float(size[0]) * 1e-3, 1e-6)).sum())
+        turn, _ = np.linalg.qr(rng.standard_normal((kept, kept)))
+        basis[columns, number, :kept] = gain[columns, None] * (axes[:kept].T @ turn)
+        power += float((size[:kept].astype(np.float64) ** 2).sum()) / len(values)
     scale = math.sqrt(len(modules) * components / power) if power > 0 else 0.0
     return np.ascontiguousarray(basis.reshape(values.shape[1], -1) * np.float32(scale))
 
 
 def _cuts(size: int, parts: int) -> list[tuple[int, int]]:
     edges = [size * i // parts for i in range(parts + 1)]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(edges) if b > a]
