@@ -1,4 +1,4 @@
-"""The transformer's parts: modules that are there, tokens of structures, attention by hand, and what drugs are read by."""
+"""The transformer's parts: modules that are there, tokens of structures, attention by hand, what drugs are read by."""
 
 from __future__ import annotations
 

@@ -125,7 +125,9 @@ class Reference:
             last -= 1
         full, rest = divmod(last - offset, line_bytes)
         bases = full * line_bases + rest
-        if line_bases < 1 or rest > line_bases or self._bytes[offset:last].count(b"\n") != full:
+        content = self._bytes[offset:last]
+        in_place = content[line_bytes - 1 :: line_bytes].count(b"\n")
+        if line_bases < 1 or rest > line_bases or not content.count(b"\n") == in_place == full:
             raise DataError(
                 f"{self.path}: the lines of {name} differ in length (the first has {line_bases} bases and "
                 f"{ending} bytes of line end); write it anew with lines of one length."

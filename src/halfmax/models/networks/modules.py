@@ -68,7 +68,7 @@ def completed(modules: Sequence[IndexArray], names: Sequence[str]) -> list[Index
         home[columns] = number
     of_gene = {name: int(number) for name, number in zip(names, home, strict=True) if number >= 0}
     left = np.flatnonzero(home < 0)
-    joins = np.array([of_gene.get(names[column], -1) for column in left], dtype=np.int64)
+    joins = np.array([of_gene.get(names[column], -1) for column in left.tolist()], dtype=np.int64)
     grown = [np.concatenate([columns, left[joins == number]]) for number, columns in enumerate(modules)]
     rest = left[joins < 0]
     return [*grown, rest] if len(rest) else grown
