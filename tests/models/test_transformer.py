@@ -12,6 +12,7 @@ from halfmax.errors import DataError
 from halfmax.features.blocks import Block
 from halfmax.models.networks import attention, smiles
 from halfmax.models.networks.modules import completed, correlated_modules, module_bases, pathway_modules
+from halfmax.models.networks.parts import normalised
 from halfmax.models.networks.transformer import ModuleTransformer
 from tests.models.planted import features, linear_response, renamed
 
@@ -97,14 +98,14 @@ def test_attention_is_what_the_formula_says():
     found = attention.encode(weights, "t", tokens, present=present, **options)
     h = tokens[1, 1, :2]
     query, key, value = (
-        part.reshape(2, 2, 4) for part in (attention.normalised(h) @ weights["t0_attend"][1]).split(8, 1)
+        part.reshape(2, 2, 4) for part in (normalised(h, "layer") @ weights["t0_attend"][1]).split(8, 1)
     )
     seen = torch.zeros(2, 2, 4)
     for head in range(2):
         share = torch.softmax(query[:, head] @ key[:, head].T / math.sqrt(4), dim=1)
         seen[:, head] = share @ value[:, head]
     h = h + seen.reshape(2, 8) @ weights["t0_join"][1]
-    inner = torch.relu(attention.normalised(h) @ weights["t0_widen"][1] + weights["bias_t0_widen"][1])
+    inner = torch.relu(normalised(h, "layer") @ weights["t0_widen"][1] + weights["bias_t0_widen"][1])
     torch.testing.assert_close(found[1, 1, :2], h + inner @ weights["t0_narrow"][1], atol=1e-5, rtol=1e-4)
     other = tokens.clone()
     other[1:, :, 2:] += 5 * (~present[1:, 2:])[None, ..., None]

@@ -15,7 +15,7 @@ from halfmax.features.encoders import Encoder, load_encoder
 from halfmax.models.base import JSON
 from halfmax.models.networks.drug_encoder import EncodedDrugs
 from halfmax.models.networks.mlp import TwoTowerMLP
-from halfmax.models.networks.parts import activation, drop
+from halfmax.models.networks.parts import activation, drop, normalised
 from halfmax.models.networks.towers import Normal
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class FineTuned(EncodedDrugs, TwoTowerMLP):
         ``description`` (what is known of the drug) or ``smiles``.
     rank, alpha
         Of the adapters; rank 0 = the encoder stays frozen.
-    focus, components, width, layers, drug_width, drug_gain, activation
+    focus, components, width, layers, drug_width, drug_gain, activation, norm
         See `TwoTowerMLP`.
     dropout, input_dropout, drug_dropout, identity_dropout, drug_identity
         See `TwoTowerMLP`.
@@ -71,6 +71,7 @@ class FineTuned(EncodedDrugs, TwoTowerMLP):
         drug_width: int = 256,
         drug_gain: float = 0.1,
         activation: str = "silu",
+        norm: str = "none",
         dropout: float = 0.5,
         input_dropout: float = 0.5,
         drug_dropout: float = 0.3,
@@ -96,6 +97,7 @@ class FineTuned(EncodedDrugs, TwoTowerMLP):
             drug_width=drug_width,
             drug_gain=drug_gain,
             activation=activation,
+            norm=norm,
             dropout=dropout,
             input_dropout=input_dropout,
             drug_dropout=drug_dropout,
@@ -156,11 +158,11 @@ class FineTuned(EncodedDrugs, TwoTowerMLP):
         adapters = [f"adapter{i}_{end}" for i in range(len(self.adapter_shapes_)) for end in ("down", "up")]
         return [*super()._drug_names(), *adapters]
 
-    def _drug_weights(self, normal: Normal) -> dict[str, torch.Tensor]:
+    def _drug_weights(self, normal: Normal, n_drugs: int) -> dict[str, torch.Tensor]:
         import torch
 
         m, d = self.members, self.drug_width
-        weights = super()._drug_weights(normal)
+        weights = super()._drug_weights(normal, n_drugs)
         weights["drug_enter"] = normal(m, self.encoder_width_, d, scale=1 / math.sqrt(self.encoder_width_))
         for i, (inside, outside) in enumerate(self.adapter_shapes_.tolist()):
             weights[f"adapter{i}_down"] = normal(m, inside, self.rank, scale=1 / math.sqrt(inside))
@@ -181,7 +183,7 @@ class FineTuned(EncodedDrugs, TwoTowerMLP):
             for i, place in enumerate(places):
                 place.set(weights[f"adapter{i}_down"][member], weights[f"adapter{i}_up"][member])
             pooled.append(encoder.pooled(tokens))
-        vectors = torch.nn.functional.layer_norm(torch.stack(pooled), (self.encoder_width_,))
+        vectors = normalised(torch.stack(pooled), "layer")
         vectors = drop(vectors, self.drug_dropout, generator)
         hidden = activation(self.activation)(torch.baddbmm(weights["bias_drug_enter"], vectors, weights["drug_enter"]))
         hidden = drop(hidden, self.drug_dropout, generator)

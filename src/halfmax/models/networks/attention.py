@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from halfmax.models.networks.parts import activation, drop
+from halfmax.models.networks.parts import activation, drop, normalised
 
 if TYPE_CHECKING:
     import torch
@@ -69,21 +69,14 @@ def encode(
     flat = tokens.reshape(members, n * count, width)
     for i in range(layers):
         w = {part: weights[_name(prefix, i, part)] for part in (*_NAMES, "widen_bias")}
-        mixed = torch.bmm(normalised(flat), w["attend"]).reshape(members, n, count, 3, heads, width // heads)
+        mixed = torch.bmm(normalised(flat, "layer"), w["attend"]).reshape(members, n, count, 3, heads, width // heads)
         query, key, value = mixed.permute(3, 0, 1, 4, 2, 5)
         seen = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         seen = seen.transpose(2, 3).reshape(members, n * count, width)
         flat = flat + drop(torch.bmm(seen, w["join"]), dropout, generator)
-        inner = activation(act)(torch.baddbmm(w["widen_bias"], normalised(flat), w["widen"]))
+        inner = activation(act)(torch.baddbmm(w["widen_bias"], normalised(flat, "layer"), w["widen"]))
         flat = flat + torch.bmm(drop(inner, dropout, generator), w["narrow"])
     return flat.reshape(members, n, count, width)
-
-
-def normalised(x: torch.Tensor) -> torch.Tensor:
-    """Return rows of mean 0 and mean square 1 (Ba et al. 2016, without gains: the next product holds them)."""
-    import torch
-
-    return torch.nn.functional.layer_norm(x, x.shape[-1:])
 
 
 def _name(prefix: str, layer: int, part: str) -> str:

@@ -38,4 +38,4 @@ class EncodedDrugs(TwoTower):
         out = known.new_zeros(*known.shape, self.width + 1)
         if bool(unseen.any()):
             out[:, unseen] = self._encode(weights, x[unseen], generator).to(out.dtype)
-        return self._own(weights, out, rows, known)
+        return self._own(weights, out[..., :-1] * self.drug_gain, out[..., -1], rows, known)

@@ -16,7 +16,7 @@ from halfmax.models.kernel import KernelRidge
 from halfmax.models.networks import attention, smiles
 from halfmax.models.networks.drug_encoder import EncodedDrugs
 from halfmax.models.networks.modules import completed, correlated_modules, module_bases, pathway_modules
-from halfmax.models.networks.parts import activation, drop, rotated, rotation
+from halfmax.models.networks.parts import activation, drop, normalised, rotated, rotation
 from halfmax.models.networks.towers import Normal
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class ModuleTransformer(EncodedDrugs):
             act=self.activation,
             generator=generator,
         ).reshape(m, n * t, d)
-        share = torch.bmm(attention.normalised(tokens), weights["key"]).reshape(m, n, t, self.slots).softmax(dim=2)
+        share = torch.bmm(normalised(tokens, "layer"), weights["key"]).reshape(m, n, t, self.slots).softmax(dim=2)
         value = torch.bmm(tokens, weights["read"]).reshape(m, n, t, -1)
         found = (share.transpose(2, 3) @ value).reshape(m, n, self.width) + weights["bias_read"]
         if self.skip:
@@ -246,10 +246,10 @@ class ModuleTransformer(EncodedDrugs):
     def _drug_names(self) -> list[str]:
         return [*super()._drug_names(), "letters", "places", *attention.layer_names("drug", self.drug_layers)]
 
-    def _drug_weights(self, normal: Normal) -> dict[str, torch.Tensor]:
+    def _drug_weights(self, normal: Normal, n_drugs: int) -> dict[str, torch.Tensor]:
         m, d = self.members, self.drug_width
         return {
-            **super()._drug_weights(normal),
+            **super()._drug_weights(normal, n_drugs),
             "letters": normal(m, smiles.FIRST + len(self.vocabulary_), d, scale=1.0),
             "places": normal(m, self.drug_tokens, d, scale=0.1),
             **attention.layer_weights("drug", self.drug_layers, m, d, normal),
