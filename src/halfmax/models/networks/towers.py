@@ -358,9 +358,7 @@ class TwoTower(BaseModel):
         import torch
 
         device, members = weights["identity"].device, len(weights["identity"])
-        known = torch.as_tensor(rows >= 0, device=device).float().expand(members, -1)
-        if not self.drug_identity:
-            known = torch.zeros_like(known)
+        known = torch.as_tensor((rows >= 0) & self.drug_identity, device=device).float().expand(members, -1)
         if generator is not None and self.identity_dropout > 0:
             kept = torch.rand(known.shape, generator=generator) >= self.identity_dropout
             known = known * kept.to(device)
