@@ -28,6 +28,12 @@ NETWORKS = {
         {"width": 32, "drug_width": 16, "members": 2, "epochs": 30, "batch_size": 16},
         {"dropout": 0.0, "input_dropout": 0.0, "drug_dropout": 0.0, "identity_dropout": 0.0, "weight_decay": 0.0},
     ),
+    "transformer": (
+        {"modules": 4, "components": 4, "token_width": 16, "heads": 2, "slots": 4, "width": 32, "skip": 8}
+        | {"drug_width": 16, "members": 2, "epochs": 30, "batch_size": 16},
+        {"dropout": 0.0, "input_dropout": 0.0, "token_dropout": 0.0, "drug_dropout": 0.0, "identity_dropout": 0.0}
+        | {"weight_decay": 0.0},
+    ),
     # the closed form learns nothing by heart; its networks are the one above
     "wide_deep": ({"width": 32, "epochs": 30, "context_epochs": 5, "batch_size": 16, "factors": 6}, None),
 }

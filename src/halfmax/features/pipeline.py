@@ -21,6 +21,8 @@ from halfmax.state import JSON, State
 log = logging.getLogger(__name__)
 #: How drugs are encoded where nothing else is said.
 DEFAULT_DRUG_BLOCKS = ("fingerprint", "atom_pair", "descriptors", "targets", "mechanism", "pathway", "process", "stage")
+#: Drug blocks made by a pretrained encoder, ``text:ENCODER`` and ``smiles:ENCODER``, and the text that each reads.
+ENCODED_BLOCKS: Mapping[str, str] = {"text": "description", "smiles": "smiles"}
 #: What may become of a category that was not seen in training.
 UNKNOWN = ("zeros", "column", "error")
 #: A step's name, or its name and parameters.
@@ -87,8 +89,9 @@ class FeaturePipeline:
         Columns of the samples table to one-hot encode.
     drug_blocks
         ``fingerprint``, ``atom_pair``, ``descriptors`` (from SMILES), ``targets``, ``mechanism``, ``pathway``,
-        ``process``, ``stage`` (from the shipped table of facts) and names of ready-made drug matrices. What is unknown
-        is masked.
+        ``process``, ``stage`` (from the shipped table of facts), ``text:ENCODER`` and ``smiles:ENCODER`` (what a
+        pretrained encoder, a folder or a hub's name, makes of the description or the structure; see
+        `halfmax.features.encoders`) and names of ready-made drug matrices. What is unknown is masked.
     steps
         Block name to step specifications, where they differ from the defaults.
     unknown
@@ -152,7 +155,7 @@ class FeaturePipeline:
         self._check_fitted()
         sample_x = {name: self.blocks_[name].transform(omics_block(dataset, name)) for name in self.modalities}
         sample_x |= {c: _one_hot(dataset, c, levels, self.unknown) for c, levels in self.levels_.items()}
-        drug_x = {n: self.blocks_[f"drug/{n}"].transform(drug_block(dataset, n)) for n in self.drug_blocks}
+        drug_x = {n: self.blocks_[f"drug/{n}"].transform(self._drug_block(dataset, n)) for n in self.drug_blocks}
         sample_ids = dataset.samples.index.to_numpy(dtype=str)
         drug_ids = dataset.drugs.index.to_numpy(dtype=str)
         return PairFeatures(
@@ -165,6 +168,15 @@ class FeaturePipeline:
             modalities=tuple(self.modalities),
             drug_text=drug_text(dataset.drugs),
         )
+
+    def _drug_block(self, dataset: ResponseDataset, name: str) -> Block:
+        block, known = drug_block(dataset, name), self.blocks_[f"drug/{name}"].names
+        if name.partition(":")[0] in ENCODED_BLOCKS and block.names != known:
+            raise DataError(
+                f"the encoder of the drug block {name} is not the one of training: its vectors are called "
+                f"{examples(block.names)}, those of training {examples(known)}. Put the old folder back, or fit again."
+            )
+        return block
 
     def input_names(self, modality: str) -> tuple[str, ...]:
         """Return the feature names, in order, that `modality` had in training."""
@@ -252,11 +264,29 @@ def drug_block(dataset: ResponseDataset, name: str) -> Block:
     if name in dataset.drug_features:
         frame = dataset.drug_features[name].reindex(dataset.drugs.index)
         return Block(frame.to_numpy(dtype=np.float32), tuple(map(str, frame.columns)))
+    kind, _, encoder = name.partition(":")
+    if encoder and kind in ENCODED_BLOCKS:
+        return _encoded_block(kind, encoder, dataset.drugs)
     if name not in drugs.DRUG_BLOCKS:
         raise DataError(
-            f"there is no drug block {name!r}: it is one of {', '.join(drugs.DRUG_BLOCKS)}, or the dataset's."
+            f"there is no drug block {name!r}: it is one of {', '.join(drugs.DRUG_BLOCKS)}, text:ENCODER, "
+            "smiles:ENCODER, or the dataset's."
         )
     return drugs.drug_table_block(name, dataset.drugs)
+
+
+def _encoded_block(kind: str, name: str, drugs: pd.DataFrame) -> Block:
+    """Return what an encoder makes of each drug; NaN rows where there is no text. Names hold the encoder's hash."""
+    from halfmax.data.structures import check_smiles
+    from halfmax.features.encoders import load_encoder
+
+    encoder, texts = load_encoder(name), drug_text(drugs)[ENCODED_BLOCKS[kind]].tolist()
+    if kind == "smiles":
+        texts = [check_smiles(text) if text else "" for text in texts]
+    values = encoder.embed(texts)
+    unknown = np.isnan(values)
+    names = tuple(f"{kind}:{encoder.sha256[:12]}:{i}" for i in range(encoder.width))
+    return Block(values, names, unknown if unknown.any() else None)
 
 
 def drug_text(drugs: pd.DataFrame) -> dict[str, npt.NDArray[np.str_]]:

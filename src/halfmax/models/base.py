@@ -168,5 +168,7 @@ MODELS: Registry[type[Model]] = Registry(
         "cnn1d_shuffled": "halfmax.models.networks.cnn:ShuffledChromosomeCNN",
         "cnn2d": "halfmax.models.networks.cnn:PlaneCNN",
         "cnn2d_shuffled": "halfmax.models.networks.cnn:ShuffledPlaneCNN",
+        "transformer": "halfmax.models.networks.transformer:ModuleTransformer",
+        "fine_tuned": "halfmax.models.pretrained:FineTuned",
     },
 )

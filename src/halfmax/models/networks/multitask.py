@@ -120,4 +120,6 @@ class MultiTask(TwoTowerMLP):
             return head[:, rows], bias[:, rows]
         mean, level = head.mean(dim=1, keepdim=True), bias.mean(dim=1, keepdim=True)
         n = len(rows)
-        return self._own(weights, mean.expand(-1, n, -1), level.expand(-1, n), rows, generator)
+        return self._own(
+            weights, mean.expand(-1, n, -1), level.expand(-1, n), rows, self._known(weights, rows, generator)
+        )

@@ -151,7 +151,7 @@ class SingleTower(TwoTowerMLP):
         x = drop(x.expand(len(weights["identity"]), -1, -1), self.drug_dropout, generator)
         half = torch.bmm(x, weights["drug_enter"])
         # What is unseen has no bias of its own: the network finds its level from its features.
-        return self._own(weights, half, torch.zeros_like(half[..., 0]), rows, generator)
+        return self._own(weights, half, torch.zeros_like(half[..., 0]), rows, self._known(weights, rows, generator))
 
     def _columns(self, n_drugs: int, generator: torch.Generator) -> torch.Tensor | None:
         import torch

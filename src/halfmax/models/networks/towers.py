@@ -332,7 +332,9 @@ class TwoTower(BaseModel):
         x = drop(x.expand(members, -1, -1), self.drug_dropout, generator)
         h = drop(act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator)
         out = torch.baddbmm(weights["bias_drug_leave"], h, weights["drug_leave"])
-        return self._own(weights, out[..., :-1] * self.drug_gain, out[..., -1], rows, generator)
+        return self._own(
+            weights, out[..., :-1] * self.drug_gain, out[..., -1], rows, self._known(weights, rows, generator)
+        )
 
     def _own(
         self,
@@ -340,21 +342,27 @@ class TwoTower(BaseModel):
         vector: torch.Tensor,
         bias: torch.Tensor,
         rows: npt.NDArray[np.int64],
-        generator: torch.Generator | None,
+        known: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Put a seen drug's own vector and bias in the place of what was read from its features."""
         import torch
 
-        device = vector.device
-        known = torch.as_tensor(rows >= 0, device=device).float().expand(len(vector), -1)
-        if not self.drug_identity:
-            known = torch.zeros_like(known)
+        place = torch.as_tensor(np.maximum(rows, 0), device=vector.device)
+        vector = vector * (1 - known[..., None]) + weights["identity"][:, place] * known[..., None]
+        return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
+
+    def _known(
+        self, weights: dict[str, torch.Tensor], rows: npt.NDArray[np.int64], generator: torch.Generator | None
+    ) -> torch.Tensor:
+        """Return 1 for drugs that go by their own vector, shape (members, n); in training a share does not."""
+        import torch
+
+        device, members = weights["identity"].device, len(weights["identity"])
+        known = torch.as_tensor((rows >= 0) & self.drug_identity, device=device).float().expand(members, -1)
         if generator is not None and self.identity_dropout > 0:
             kept = torch.rand(known.shape, generator=generator) >= self.identity_dropout
             known = known * kept.to(device)
-        place = torch.as_tensor(np.maximum(rows, 0), device=device)
-        vector = vector * (1 - known[..., None]) + weights["identity"][:, place] * known[..., None]
-        return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
+        return known
 
     def _learn_inputs(self, x: PairFeatures, targets: npt.NDArray[np.float64]) -> None:
         rng = np.random.default_rng(self.seed)
