@@ -98,7 +98,7 @@ def variant_effects(
     keys = [kept[name].astype(str).to_numpy() for name in ("sample_id", "gene")]
     pooled = frame.groupby([pd.Series(key, name=n) for key, n in zip(keys, ("sample_id", "gene"), strict=True)]).mean()
     size = pd.Series(np.linalg.norm(pooled.to_numpy(), axis=1), index=pooled.index, dtype=np.float32)
-    table = size.unstack(fill_value=0.0) if len(size) else pd.DataFrame()
+    table = size.unstack().fillna(0.0) if len(size) else pd.DataFrame()
     rows = list(samples) if samples is not None else sorted(set(variants["sample_id"].astype(str)))
     if strangers := sorted(set(table.index) - set(rows)):
         findings.warn("other-samples", f"{len(strangers)} samples with variants are not asked for.", strangers)

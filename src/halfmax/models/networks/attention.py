@@ -29,7 +29,7 @@ def layer_weights(
     import torch
 
     wide = _WIDER * width
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for i in range(layers):
         found |= {
             _name(prefix, i, "attend"): normal(members, width, 3 * width, scale=1 / math.sqrt(width)),
