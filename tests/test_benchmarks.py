@@ -90,3 +90,10 @@ def test_bars_are_read_from_the_right_rows(monkeypatch: pytest.MonkeyPatch) -> N
     }
     assert anchors.ACCURACY[0].met(1.18)
     assert not anchors.ACCURACY[2].met(0.31)
+
+
+def test_the_tables_of_the_documents_are_those_of_the_raw_results() -> None:
+    done = subprocess.run(
+        [sys.executable, FOLDER / "tables.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
