@@ -18,6 +18,8 @@ from common import PROTOCOLS, RESULTS, add_run, configuration, machine, merge_cs
 if TYPE_CHECKING:
     import pandas as pd
 
+    from halfmax.data.dataset import ResponseDataset
+
 MODELS = {
     "LCO": (
         *("drug_mean", "mean_effects", "tissue_drug_mean", "random_forest", "lightgbm", "xgboost", "elastic_net"),
@@ -25,7 +27,13 @@ MODELS = {
     ),
     "LPO": ("drug_mean", "mean_effects", "factorisation", "response_gp", "mlp"),
     "LDO": ("mean_effects", "lightgbm", "kernel_ridge", "mlp"),
+    "LTO": (
+        *("mean", "drug_mean", "mean_effects", "tissue_drug_mean", "random_forest", "lightgbm", "kernel_ridge"),
+        *("response_gp", "mlp"),
+    ),
 }
+#: What every other model of a run is held against, where it is among them: the model that a run saves by default.
+DEFAULT = "mlp"
 #: Row of the timings that holds what the models of a run share: encoding, the baseline, metrics and their intervals.
 SHARED = "(features, baseline and metrics)"
 
@@ -104,6 +112,8 @@ def measure(protocol: str, args: argparse.Namespace) -> None:
         keep &= results.metrics["fold"] != "all"
     metrics = results.metrics[keep].assign(run=run)
     timings = results.timings.assign(run=run)
+    if {DEFAULT, "mean_effects"} < set(config.models):
+        tell_differences(protocol, results.predictions, prepared.dataset, run, args)
     shared = {"model": SHARED, "fold": "all", "cpu_s": total - float(timings["cpu_s"].sum()), "run": run}
     timings.loc[len(timings)] = shared
     merge_csv(args.out / f"anchors_{protocol}_metrics.csv", metrics, ("model", "fold", "metric"))
@@ -122,6 +132,33 @@ def measure(protocol: str, args: argparse.Namespace) -> None:
             "peak_memory_mb": peak_memory_mb(),
         },
     )
+
+
+def tell_differences(
+    protocol: str, predictions: pd.DataFrame, dataset: ResponseDataset, run: str, args: argparse.Namespace
+) -> None:
+    """Write how far each model is from the default one, with paired intervals over lines (drugs under LDO).
+
+    Under LTO the lines of a tissue are alike, so the intervals are drawn over tissues, too.
+    """
+    import pandas as pd
+
+    from halfmax.compare import paired_differences
+
+    tissue = dataset.samples["tissue"].fillna("unknown").to_dict()
+    ways: dict[str, dict[str, str] | None] = {"drugs" if protocol == "LDO" else "lines": None}
+    if protocol == "LTO":
+        ways["tissues"] = tissue
+    # the naive baseline is itself a model to compare with
+    naive = predictions[predictions["model"] == "mean_effects"].assign(model="mean effects")
+    both = pd.concat([predictions, naive], ignore_index=True)
+    for drawn, clusters in ways.items():
+        found = paired_differences(both, DEFAULT, protocol=protocol, clusters=clusters, n_boot=500, seed=args.seed)
+        found["model"] = found["model"].replace("mean effects", "mean_effects")
+        if args.folds_only:
+            found = found[found["fold"] != "all"]
+        keys = ("model", "reference", "fold", "metric", "drawn")
+        merge_csv(args.out / f"anchors_{protocol}_differences.csv", found.assign(drawn=drawn, run=run), keys)
 
 
 def show(protocol: str, folder: Path) -> None:

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder in drevalpy's layout")
     parser.add_argument("--dataset", default="GDSC2")
     parser.add_argument("--pairs", type=Path, required=True, help="table with columns cell, drug, y, test")
-    parser.add_argument("--protocol", choices=("LCO", "LPO", "LDO"), required=True)
+    parser.add_argument("--protocol", choices=("LCO", "LPO", "LDO", "LTO"), required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--set", default="{}", help="hyper-parameters over the model's first set, as JSON")
     parser.add_argument("--out", type=Path, required=True, help="folder for predictions.parquet and cost.json")
