@@ -29,7 +29,7 @@ ORDER = [
         "resume",
         "compare",
         "evaluate",
-        "cross_study",
+        "between_screens",
         "ablation",
         "report",
         "run",

@@ -98,7 +98,7 @@ def cross_validate(
         Turns the task into classification: sensitive or not, by a threshold learned from training rows.
     tests
         Responses to score in place of each split's own test rows, such as those of another screen: see
-        `halfmax.cross_study`, which makes sure that nothing of them is in training.
+        `halfmax.between_screens`, which makes sure that nothing of them is in training.
     n_boot
         Cluster-bootstrap replicates for the 95 % intervals; clusters are the split's groups (samples, or drugs under
         LDO).

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from halfmax.cross_study import cross_study, shared_drugs
+from halfmax.between_screens import cross_study, read_folds, shared_drugs
+from halfmax.cli import main
 from halfmax.data.dataset import MEASURES, ResponseDataset
 from halfmax.data.findings import Findings
 from halfmax.data.synthetic import make_dataset
@@ -150,3 +151,29 @@ def test_tables_are_written(tmp_path):
     assert pd.read_csv(tmp_path / "findings.csv")["code"].tolist() == ["no-fold"]
     assert len(pd.read_csv(tmp_path / "drugs.csv")) == 6
     assert len(pd.read_parquet(tmp_path / "predictions.parquet")) == len(found.results.predictions)
+
+
+def test_folds_are_read_by_name_and_faults_in_them_refused(tmp_path):
+    path = tmp_path / "folds.csv"
+    names = list(TRAIN.samples.index)
+    table = pd.DataFrame({"cell": [n.replace("S", "s-") for n in names], "fold": [i % 3 for i in range(len(names))]})
+    pd.concat([table.assign(drug="D00"), table.assign(drug="D01")]).to_csv(path, index=False)
+    assert read_folds(path, [TRAIN, other_screen()]) == {n: str(i % 3) for i, n in enumerate(names)}
+    pd.concat([table, table.head(1).assign(fold=2)]).to_csv(path, index=False)
+    with pytest.raises(DataError, match="1 cells in more than one fold"):
+        read_folds(path, [TRAIN])
+    table.assign(cell=table["cell"] + "x").to_csv(path, index=False)
+    with pytest.raises(DataError, match="90 of 90 cells"):
+        read_folds(path, [TRAIN])
+
+
+def test_the_command_writes_the_tables_and_tells_the_agreement(tmp_path, capfd):
+    TRAIN.save(tmp_path / "one")
+    other_screen().save(tmp_path / "two")
+    arguments = ["cross-study", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "out")]
+    quick = ["--models", "drug_mean,kernel_ridge", "--set", "n_boot=2", "--set", "split.n_folds=2"]
+    assert main([*arguments, *quick]) == 0
+    told = "".join(capfd.readouterr())
+    assert "pairs measured in both agree within drugs at r = 0." in told
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"metrics.csv", "drugs.csv", "predictions.parquet"}
+    assert main([*arguments, "--models", "oracle"]) == 2

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from halfmax.data.cell_lines import normalise_name
 from halfmax.data.dataset import ResponseDataset
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.storage import atomic_file
 from halfmax.data.structures import structure_key
+from halfmax.data.tables import read_frame
 from halfmax.errors import DataError, examples
 from halfmax.evaluate import ModelSpec, Progress, Results, assay_agreement, cross_validate
 from halfmax.features.pipeline import FeaturePipeline
@@ -134,6 +136,35 @@ def cross_study(
     return CrossStudy(results, _counted(drugs, train, test), _agreement(train, test), findings.all())
 
 
+def read_folds(path: Path, screens: Sequence[ResponseDataset]) -> dict[str, str]:
+    """Return sample id to fold from a table with columns cell (or sample_id) and fold.
+
+    Names may differ from the screens' in case and punctuation. A drug column is not looked at.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, a cell is in two folds, or most names fit no sample.
+    """
+    table = read_frame(path).rename(columns={"sample_id": "cell"})
+    if missing := [c for c in ("cell", "fold") if c not in table]:
+        raise DataError(f"{path.name} lacks {examples(missing)}; it needs columns cell, fold.")
+    table = table[["cell", "fold"]].astype(str).drop_duplicates()
+    table["key"] = [normalise_name(cell) for cell in table["cell"]]
+    n_folds = table.groupby("key")["fold"].nunique()
+    if (twice := n_folds.index[n_folds > 1]).size:
+        raise DataError(f"{path.name} puts {len(twice)} cells in more than one fold, e.g. {examples(twice)}.")
+    by_key = table.drop_duplicates("key").set_index("key")["fold"]
+    ids = [str(i) for screen in screens for i in screen.samples.index]
+    found = {i: str(by_key[key]) for i in ids if (key := normalise_name(i)) in by_key.index}
+    unmatched = by_key.index.difference([normalise_name(i) for i in found])
+    if len(unmatched) > len(by_key) / 2:
+        raise DataError(
+            f"{len(unmatched)} of {len(by_key)} cells of {path.name} are in neither screen, e.g. {examples(unmatched)}."
+        )
+    return found
+
+
 def shared_drugs(train: ResponseDataset, test: ResponseDataset, findings: Findings | None = None) -> pd.DataFrame:
     """Return the drugs of both screens: drug_id, test_drug_id, how.
 
@@ -150,7 +181,7 @@ def shared_drugs(train: ResponseDataset, test: ResponseDataset, findings: Findin
     findings = Findings() if findings is None else findings
     if (train.measure.name, train.measure.unit) != (test.measure.name, test.measure.unit):
         raise DataError(
-            f"{train.name} measures {train.measure.label} and {test.name} {test.measure.label}; load both as one measure."
+            f"{train.name} measures {train.measure.label}, {test.name} {test.measure.label}; load both as one measure."
         )
     same = train.drugs.index.intersection(test.drugs.index)
     rows = [(i, i, "id") for i in same]
@@ -186,7 +217,9 @@ def _alike_doses(
             alike &= (ratio <= SAME_DOSES) & (ratio >= 1 / SAME_DOSES)  # unknown doses are not alike
     other = table.loc[~alike, "drug_id"].tolist()
     if not alike.any():
-        raise DataError(f"none of {len(table)} shared drugs was tested at alike doses, e.g. {examples(other)}; {advice}")
+        raise DataError(
+            f"none of {len(table)} shared drugs was tested at alike doses, e.g. {examples(other)}; {advice}"
+        )
     if other:
         message = f"{len(other)} of {len(table)} shared drugs were tested at other doses, or doses unknown; left out."
         findings.warn("other-doses", message, other)
