@@ -33,7 +33,7 @@ MODELS = {
     ),
 }
 #: What every other model of a run is held against, where it is among them: the model that a run saves by default.
-DEFAULT = "mlp"
+DEFAULT = "wide_deep"
 #: Row of the timings that holds what the models of a run share: encoding, the baseline, metrics and their intervals.
 SHARED = "(features, baseline and metrics)"
 
@@ -75,6 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="a dataset folder in place of the embedded data")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--n-boot", type=int, default=200, help="draws for the intervals of single figures")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="store predictions here, a file a protocol and fold"
     )
@@ -108,7 +109,7 @@ def measure(protocol: str, args: argparse.Namespace) -> None:
         prepared.splits,
         [ModelSpec(name, name, config.params_of(name)) for name in config.models],
         features=lambda: make_features(config),
-        n_boot=config.n_boot,
+        n_boot=args.n_boot,
         seed=config.seed,
         on_progress=_say,
     )

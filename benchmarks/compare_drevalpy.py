@@ -34,7 +34,7 @@ OURS = {
     "LTO": ("mean_effects", "kernel_ridge", "mlp"),
 }
 #: What the peer's models are held against, pair by pair: the model that a run of halfmax saves by default.
-DEFAULT = "mlp"
+DEFAULT = "wide_deep"
 #: One member, cut short: what a patient person waits for. drevalpy's own default is 20 members of up to 300 epochs.
 PEERS = ("NaiveMeanEffectsPredictor", 'EnsembleMF:{"n_ensemble": 1, "max_epochs": 60, "patience": 10}')
 REQUIREMENTS = ("torch==2.13.0", "drevalpy==1.6.0", "pyarrow")
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ours", nargs="*", help="halfmax models; the protocol's own list by default")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), metavar="MODEL[:JSON]", help="default: %(default)s")
     parser.add_argument("--genes", type=int, default=0, help="most variable genes for the peer; 0, the default, is all")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="store the predictions of every model here")
     parser.add_argument(
         "--kept", type=Path, metavar="FOLDER", help="halfmax's predictions, as anchors.py --keep stores them"
     )
@@ -121,6 +122,9 @@ def compare(protocol: str, python: Path, run: str, args: argparse.Namespace) -> 
             print(json.dumps(row), flush=True)
             table = pd.DataFrame([row | {"run": run}])
             merge_csv(args.out / "compare_drevalpy.csv", table, ("system", "model", "protocol", "fold"))
+    if args.keep is not None:
+        args.keep.mkdir(parents=True, exist_ok=True)
+        pd.concat(told, ignore_index=True).to_parquet(args.keep / f"{protocol}_{args.fold}_{now()}.parquet")
     if args.kept is not None:
         told.append(pd.read_parquet(args.kept / f"{protocol}_{args.fold}.parquet"))
     tell_differences(pd.concat(told, ignore_index=True), protocol, dataset, run, args)
