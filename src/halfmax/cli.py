@@ -123,6 +123,7 @@ def cross_study(
     models: Annotated[str, typer.Option(help="Comma-separated names.")] = "drug_mean,mean_effects,kernel_ridge",
     measure: Annotated[str | None, typer.Option(help="ln_ic50 or auc (which needs the doses of both).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-cross-study by default.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Learn from one screen and score unseen cell lines in another, on the drugs that both tested."""
     from halfmax.between_screens import cross_study as study
@@ -140,7 +141,7 @@ def cross_study(
         with download_bars() as fetching:
             screens.append(load_data(checked, on_download=fetching))
     section = checked.split
-    with run_progress(f"{screens[0].name} → {screens[1].name}") as show:
+    with run_progress(f"{screens[0].name} → {screens[1].name}", quiet=quiet) as show:
         found = study(
             *screens,
             [ModelSpec(name, name, checked.params_of(name)) for name in names],
