@@ -18,6 +18,8 @@ from common import PROTOCOLS, RESULTS, add_run, configuration, machine, merge_cs
 if TYPE_CHECKING:
     import pandas as pd
 
+    from halfmax.data.dataset import ResponseDataset
+
 MODELS = {
     "LCO": (
         *("drug_mean", "mean_effects", "tissue_drug_mean", "random_forest", "lightgbm", "xgboost", "elastic_net"),
@@ -25,7 +27,13 @@ MODELS = {
     ),
     "LPO": ("drug_mean", "mean_effects", "factorisation", "response_gp", "mlp"),
     "LDO": ("mean_effects", "lightgbm", "kernel_ridge", "mlp"),
+    "LTO": (
+        # response_gp gives samples without training responses to kernel_ridge: there is nothing else to score here
+        *("mean", "drug_mean", "mean_effects", "tissue_drug_mean", "random_forest", "lightgbm", "kernel_ridge", "mlp"),
+    ),
 }
+#: What every other model of a run is held against, where it is among them: the model that a run saves by default.
+DEFAULT = "wide_deep"
 #: Row of the timings that holds what the models of a run share: encoding, the baseline, metrics and their intervals.
 SHARED = "(features, baseline and metrics)"
 
@@ -67,11 +75,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="a dataset folder in place of the embedded data")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--n-boot", type=int, default=200, help="draws for the intervals of single figures")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="store predictions here, a file a protocol and fold"
+    )
+    parser.add_argument("--kept", type=Path, metavar="FOLDER", help="run nothing; differences of stored predictions")
     parser.add_argument("--show", action="store_true", help="run nothing; print the bars for the stored results")
     args = parser.parse_args(argv)
     set_threads(args.threads)
     for protocol in args.protocol:
-        if not args.show:
+        if args.kept:
+            tell_differences(protocol, *kept(protocol, args), run=now(), args=args)
+        elif not args.show:
             measure(protocol, args)
         show(protocol, args.out)
 
@@ -94,7 +109,7 @@ def measure(protocol: str, args: argparse.Namespace) -> None:
         prepared.splits,
         [ModelSpec(name, name, config.params_of(name)) for name in config.models],
         features=lambda: make_features(config),
-        n_boot=config.n_boot,
+        n_boot=args.n_boot,
         seed=config.seed,
         on_progress=_say,
     )
@@ -104,6 +119,12 @@ def measure(protocol: str, args: argparse.Namespace) -> None:
         keep &= results.metrics["fold"] != "all"
     metrics = results.metrics[keep].assign(run=run)
     timings = results.timings.assign(run=run)
+    if args.keep:
+        args.keep.mkdir(parents=True, exist_ok=True)
+        for fold, part in results.predictions.groupby("fold"):
+            part.to_parquet(args.keep / f"{protocol}_{fold}.parquet", index=False)
+    elif {DEFAULT, "mean_effects"} < set(config.models):
+        tell_differences(protocol, results.predictions, prepared.dataset, run, args)
     shared = {"model": SHARED, "fold": "all", "cpu_s": total - float(timings["cpu_s"].sum()), "run": run}
     timings.loc[len(timings)] = shared
     merge_csv(args.out / f"anchors_{protocol}_metrics.csv", metrics, ("model", "fold", "metric"))
@@ -122,6 +143,45 @@ def measure(protocol: str, args: argparse.Namespace) -> None:
             "peak_memory_mb": peak_memory_mb(),
         },
     )
+
+
+def kept(protocol: str, args: argparse.Namespace) -> tuple[pd.DataFrame, ResponseDataset]:
+    """Return predictions of all folds, as stored by runs of one fold each, and the dataset."""
+    import pandas as pd
+
+    from halfmax.run import load_data, prepare
+
+    paths = sorted(args.kept.glob(f"{protocol}_*.parquet"))
+    config = configuration(protocol, ["mean_effects"], data=args.data)
+    dataset = prepare(config, load_data(config)).dataset
+    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True), dataset
+
+
+def tell_differences(
+    protocol: str, predictions: pd.DataFrame, dataset: ResponseDataset, run: str, args: argparse.Namespace
+) -> None:
+    """Write how far each model is from the default one, with paired intervals over lines (drugs under LDO).
+
+    Under LTO the lines of a tissue are alike, so the intervals are drawn over tissues, too.
+    """
+    import pandas as pd
+
+    from halfmax.compare import paired_differences
+
+    tissue = dataset.samples["tissue"].fillna("unknown").to_dict()
+    ways: dict[str, dict[str, str] | None] = {"drugs" if protocol == "LDO" else "lines": None}
+    if protocol == "LTO":
+        ways["tissues"] = tissue
+    # the naive baseline is itself a model to compare with
+    naive = predictions[predictions["model"] == "mean_effects"].assign(model="mean effects")
+    both = pd.concat([predictions, naive], ignore_index=True)
+    for drawn, clusters in ways.items():
+        found = paired_differences(both, DEFAULT, protocol=protocol, clusters=clusters, n_boot=500, seed=args.seed)
+        found["model"] = found["model"].replace("mean effects", "mean_effects")
+        if args.folds_only:
+            found = found[found["fold"] != "all"]
+        keys = ("model", "reference", "fold", "metric", "drawn")
+        merge_csv(args.out / f"anchors_{protocol}_differences.csv", found.assign(drawn=drawn, run=run), keys)
 
 
 def show(protocol: str, folder: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-PROTOCOLS = ("LCO", "LPO", "LDO")
+PROTOCOLS = ("LCO", "LPO", "LDO", "LTO")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PACKAGES = ("halfmax", "numpy", "scipy", "pandas", "scikit-learn", "torch", "lightgbm", "xgboost-cpu", "rdkit")
 

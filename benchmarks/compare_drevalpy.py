@@ -21,6 +21,8 @@ from common import HERE, PROTOCOLS, RESULTS, add_run, configuration, machine, me
 from peer_data import most_variable_genes, write_features
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from halfmax.data.dataset import ResponseDataset
     from halfmax.metrics import Fold
     from halfmax.split import Split
@@ -29,7 +31,10 @@ OURS = {
     "LCO": ("mean_effects", "kernel_ridge", "mlp"),
     "LPO": ("mean_effects", "response_gp", "mlp"),
     "LDO": ("mean_effects", "kernel_ridge", "mlp"),
+    "LTO": ("mean_effects", "kernel_ridge", "mlp"),
 }
+#: What the peer's models are held against, pair by pair: the model that a run of halfmax saves by default.
+DEFAULT = "wide_deep"
 #: One member, cut short: what a patient person waits for. drevalpy's own default is 20 members of up to 300 epochs.
 PEERS = ("NaiveMeanEffectsPredictor", 'EnsembleMF:{"n_ensemble": 1, "max_epochs": 60, "patience": 10}')
 REQUIREMENTS = ("torch==2.13.0", "drevalpy==1.6.0", "pyarrow")
@@ -51,6 +56,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ours", nargs="*", help="halfmax models; the protocol's own list by default")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), metavar="MODEL[:JSON]", help="default: %(default)s")
     parser.add_argument("--genes", type=int, default=0, help="most variable genes for the peer; 0, the default, is all")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="store the predictions of every model here")
+    parser.add_argument(
+        "--kept", type=Path, metavar="FOLDER", help="halfmax's predictions, as anchors.py --keep stores them"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="a dataset folder in place of the embedded data")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -87,26 +96,60 @@ def compare(protocol: str, python: Path, run: str, args: argparse.Namespace) -> 
     prepared = prepare(config, load_data(config))
     dataset, split = prepared.dataset, prepared.splits[0]
     fold = make_fold(dataset, split)
-    with tempfile.TemporaryDirectory(prefix="halfmax-peer-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="halfmax-peer-") as place:
+        folder = Path(place)
         genes = most_variable_genes(dataset.take(split.fit_rows), args.genes)
         write_features(dataset, folder / "data", "GDSC2", genes)
         pairs = dataset.response.rename(columns={"sample_id": "cell", "drug_id": "drug", "value": "y"})
-        pairs[["cell", "drug", "y"]].assign(test=pd.Series(range(len(pairs))).isin(split.test)).to_parquet(
+        pairs["tissue"] = pairs["cell"].map(dataset.samples["tissue"].fillna("unknown"))
+        pairs[["cell", "drug", "y", "tissue"]].assign(test=pd.Series(range(len(pairs))).isin(split.test)).to_parquet(
             folder / "pairs.parquet", index=False
         )
         jobs = [("halfmax", model, own_command(model, protocol, args)) for model in ours]
         jobs += [("drevalpy", model, peer_command(python, model, protocol, folder)) for model in args.peers]
+        told: list[pd.DataFrame] = []
         for system, model, command in jobs:
             out = folder / "result"
             subprocess.run([*command, "--out", out], check=True, cwd=folder)
             cost = json.loads((out / "cost.json").read_text(encoding="utf-8"))
             row = {"system": system, "model": label(system, model, args.genes), "protocol": protocol, "fold": args.fold}
-            row |= score(out / "predictions.parquet", dataset, split, fold)
+            predicted = matched(out / "predictions.parquet", dataset, split)
+            row |= score(predicted, fold)
+            told.append(
+                predicted.assign(fold=args.fold, model=row["model"] if system == "halfmax" else f"peer {model}")
+            )
             row |= {key: round(cost[key], 2) for key in ("cpu_s", "wall_s", "peak_rss_mb")}
             print(json.dumps(row), flush=True)
             table = pd.DataFrame([row | {"run": run}])
             merge_csv(args.out / "compare_drevalpy.csv", table, ("system", "model", "protocol", "fold"))
+    if args.keep is not None:
+        args.keep.mkdir(parents=True, exist_ok=True)
+        pd.concat(told, ignore_index=True).to_parquet(args.keep / f"{protocol}_{args.fold}_{now()}.parquet")
+    if args.kept is not None:
+        told.append(pd.read_parquet(args.kept / f"{protocol}_{args.fold}.parquet"))
+    tell_differences(pd.concat(told, ignore_index=True), protocol, dataset, run, args)
+
+
+def tell_differences(
+    predictions: pd.DataFrame, protocol: str, dataset: ResponseDataset, run: str, args: argparse.Namespace
+) -> None:
+    """Write how far each of the peer's models is from halfmax's default one, with paired intervals.
+
+    Under LTO the intervals are drawn over lines and over tissues; otherwise over lines, or drugs under LDO.
+    """
+    from halfmax.compare import BASELINE, paired_differences
+
+    models = [m for m in predictions["model"].unique() if m.startswith("peer ")]
+    if not models or not {DEFAULT, BASELINE} <= set(predictions["model"]):
+        return
+    tissue = dataset.samples["tissue"].fillna("unknown").to_dict()
+    ways = {"drugs" if protocol == "LDO" else "lines": None} | ({"tissues": tissue} if protocol == "LTO" else {})
+    for drawn, clusters in ways.items():
+        found = paired_differences(predictions, DEFAULT, models, protocol=protocol, clusters=clusters, n_boot=500)
+        found = found[found["fold"] != "all"].assign(protocol=protocol, drawn=drawn, run=run)
+        found["model"] = [label("drevalpy", m.removeprefix("peer "), args.genes) for m in found["model"]]
+        keys = ("model", "reference", "protocol", "fold", "metric", "drawn")
+        merge_csv(args.out / "compare_drevalpy_differences.csv", found, keys)
 
 
 def make_fold(dataset: ResponseDataset, split: Split) -> Fold:
@@ -125,18 +168,24 @@ def make_fold(dataset: ResponseDataset, split: Split) -> Fold:
     return Fold(test.response["value"].to_numpy(dtype=np.float64), expected, sample, drug, cluster)
 
 
-def score(path: Path, dataset: ResponseDataset, split: Split, fold: Fold) -> dict[str, float]:
-    """Return the metrics of stored predictions, after matching them to the test pairs by name."""
-    import numpy as np
+def matched(path: Path, dataset: ResponseDataset, split: Split) -> pd.DataFrame:
+    """Return stored predictions of the test pairs: sample_id, drug_id, y_true, y_pred, in the dataset's order."""
     import pandas as pd
+
+    test = dataset.take(split.test).response
+    names = {"cell": "sample_id", "drug": "drug_id", "predicted": "y_pred"}
+    predicted = pd.read_parquet(path).rename(columns=names).astype({"sample_id": str, "drug_id": str})
+    joined = test.merge(predicted, on=["sample_id", "drug_id"], how="left", validate="one_to_one")
+    return joined.rename(columns={"value": "y_true"})[["sample_id", "drug_id", "y_true", "y_pred"]]
+
+
+def score(predicted: pd.DataFrame, fold: Fold) -> dict[str, float]:
+    """Return the metrics of predictions that `matched` has put in order."""
+    import numpy as np
 
     from halfmax.metrics import regression_metrics
 
-    test = dataset.take(split.test).response
-    names = {"cell": "sample_id", "drug": "drug_id"}
-    predicted = pd.read_parquet(path).rename(columns=names).astype({"sample_id": str, "drug_id": str})
-    joined = test.merge(predicted, on=["sample_id", "drug_id"], how="left", validate="one_to_one")
-    found = regression_metrics(fold, joined["predicted"].to_numpy(dtype=np.float64), n_boot=0)
+    found = regression_metrics(fold, predicted["y_pred"].to_numpy(dtype=np.float64), n_boot=0)
     return {name: round(found[name][0], 5) for name in ("rmse", "normalized_r2", "within_drug_pearson")}
 
 

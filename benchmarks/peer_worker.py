@@ -26,8 +26,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder in drevalpy's layout")
     parser.add_argument("--dataset", default="GDSC2")
-    parser.add_argument("--pairs", type=Path, required=True, help="table with columns cell, drug, y, test")
-    parser.add_argument("--protocol", choices=("LCO", "LPO", "LDO"), required=True)
+    parser.add_argument("--pairs", type=Path, required=True, help="table with columns cell, drug, y, test (and tissue)")
+    parser.add_argument("--protocol", choices=("LCO", "LPO", "LDO", "LTO"), required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--set", default="{}", help="hyper-parameters over the model's first set, as JSON")
     parser.add_argument("--out", type=Path, required=True, help="folder for predictions.parquet and cost.json")
@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
             response=rows["y"].to_numpy(dtype=float),
             cell_line_ids=rows["cell"].to_numpy(dtype=str),
             drug_ids=rows["drug"].to_numpy(dtype=str),
+            tissues=rows["tissue"].to_numpy(dtype=str) if "tissue" in rows else None,
             dataset_name=args.dataset,
         )
 
@@ -87,7 +88,7 @@ def training_sets(
     held_out, stop = None, None
     if stops:
         rng = np.random.default_rng(42)
-        column = {"LCO": "cell", "LDO": "drug"}.get(protocol)
+        column = {"LCO": "cell", "LDO": "drug", "LTO": "tissue"}.get(protocol)
         groups = np.arange(len(train)) if column is None else train[column].to_numpy()
         distinct = np.unique(groups)
         aside = np.isin(groups, rng.permutation(distinct)[: round(len(distinct) / 10)])

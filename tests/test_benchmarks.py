@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-PROTOCOLS = ("LPO", "LCO", "LDO")
+PROTOCOLS = ("LPO", "LCO", "LDO", "LTO")
 COMMANDS = sorted(path.name for path in FOLDER.glob("*.py") if "argparse" in path.read_text(encoding="utf-8"))
 
 
@@ -40,7 +40,7 @@ def test_every_protocol_deals_the_same_pairs() -> None:
     assert all(pairs == first for pairs in others)
 
 
-@pytest.mark.parametrize(("protocol", "column"), [("LCO", "cell"), ("LDO", "drug")])
+@pytest.mark.parametrize(("protocol", "column"), [("LCO", "cell"), ("LDO", "drug"), ("LTO", "cell")])
 def test_a_group_lies_in_one_fold(protocol: str, column: str) -> None:
     assert (folds(protocol).groupby(column)["fold"].nunique() == 1).all()
 

@@ -6,7 +6,16 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn import metrics as sk
 
 from halfmax.errors import DataError
-from halfmax.metrics import Fold, classification_metrics, group_metrics, interval, ranks_within, regression_metrics
+from halfmax.metrics import (
+    Fold,
+    classification_metrics,
+    group_metrics,
+    interval,
+    mean_absolute_error,
+    pinball_loss,
+    ranks_within,
+    regression_metrics,
+)
 
 
 @pytest.fixture
@@ -86,3 +95,11 @@ def test_classification_metrics_equal_references():
         ("f1", sk.f1_score),
     ):
         assert found[name] == pytest.approx(reference(label, decided)), name
+
+
+def test_pinball_loss_is_least_at_the_quantile_and_half_the_absolute_error_at_the_median():
+    y = np.random.default_rng(0).exponential(size=4000)
+    tried = {q: pinball_loss(y, np.full_like(y, np.quantile(y, q)), 0.9) for q in (0.8, 0.88, 0.9, 0.92, 0.97)}
+    assert min(tried, key=tried.get) == 0.9
+    p = y + 1.0
+    assert pinball_loss(y, p, 0.5) == pytest.approx(0.5 * mean_absolute_error(y, p))

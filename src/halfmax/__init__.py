@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from halfmax.ablation import ablate as ablate
+    from halfmax.between_screens import cross_study as cross_study
     from halfmax.config import RunConfig as RunConfig
     from halfmax.data.build import build_dataset as build_dataset
     from halfmax.data.dataset import MEASURES as MEASURES
@@ -45,6 +46,7 @@ _WHERE = {
     "MODELS": "models.base:MODELS",
     "Predictor": "predictor:Predictor",
     "cross_validate": "evaluate:cross_validate",
+    "cross_study": "between_screens:cross_study",
     "ablate": "ablation:ablate",
     "Report": "report:Report",
 }
@@ -67,6 +69,7 @@ __all__ = [  # noqa: RUF022  in the order of the data's way
     "MODELS",
     "Predictor",
     "cross_validate",
+    "cross_study",
     "ablate",
     "Report",
 ]

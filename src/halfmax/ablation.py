@@ -6,20 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from halfmax import compare
+from halfmax.compare import BASELINE
 from halfmax.data.dataset import Dropped, ResponseDataset
 from halfmax.data.storage import atomic_file
 from halfmax.errors import DataError, examples
-from halfmax.evaluate import BASELINE, ModelSpec, Progress, cross_validate
+from halfmax.evaluate import ModelSpec, Progress, cross_validate
 from halfmax.features.pipeline import FeaturePipeline
-from halfmax.metrics import Fold, interval, regression_metrics
 from halfmax.split import make_splits
 
-Array = npt.NDArray[np.float64]
-METRICS = ("rmse", "normalized_r2", "within_drug_pearson", "within_drug_spearman", "pearson")
 DIFFERENCE_COLUMNS = (
     *("variant", "reference", "model", "fold", "metric", "value", "low", "high", "n_pairs", "n_samples", "n_drugs"),
 )
@@ -157,56 +154,19 @@ def paired_differences(
         If a variant was scored on other pairs than the first.
     """
     reference, *others = variants
-    rows: list[dict[str, object]] = []
-    models = [m for m in predictions["model"].unique() if m != BASELINE]
-    for model in models:
-        draws: dict[tuple[str, str], list[tuple[float, Array]]] = {}
-        sizes: dict[str, tuple[int, int, int]] = {}
-        for fold, part in predictions.groupby("fold", sort=False):
-            wide = _pairs_by_variant(part, model, variants)
-            scored = _scores(wide, variants, protocol, n_boot, seed)
-            sizes[str(fold)] = (len(wide), wide["sample_id"].nunique(), wide["drug_id"].nunique())
-            for variant in others:
-                for metric in METRICS:
-                    (a, draw_a), (b, draw_b) = scored[reference][metric], scored[variant][metric]
-                    draws.setdefault((variant, metric), []).append((b - a, draw_b - draw_a))
-                    low, high = interval(draw_b - draw_a)
-                    place = (variant, reference, model, str(fold), metric)
-                    rows.append(_row(*place, b - a, low, high, *sizes[str(fold)]))
-        chosen = predictions[predictions["model"] == model]
-        total = (sum(n for n, _, _ in sizes.values()), chosen["sample_id"].nunique(), chosen["drug_id"].nunique())
-        for (variant, metric), folds in draws.items():
-            value = float(np.nanmean([v for v, _ in folds])) if any(np.isfinite(v) for v, _ in folds) else float("nan")
-            known = [d for v, d in folds if np.isfinite(v)]
-            low, high = interval(np.mean(known, axis=0)) if known else (float("nan"), float("nan"))
-            rows.append(_row(variant, reference, model, "all", metric, value, low, high, *total))
-    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
-
-
-def _pairs_by_variant(part: pd.DataFrame, model: str, variants: Sequence[str]) -> pd.DataFrame:
-    """Return a fold's pairs with one column of predictions a variant, and the baseline's."""
-    keys = ["sample_id", "drug_id"]
-    first = part["variant"] == variants[0]
-    wide = part.loc[first & (part["model"] == BASELINE), [*keys, "y_true", "y_pred"]].rename(
-        columns={"y_pred": BASELINE}
-    )
-    n = len(wide)
-    for variant in variants:
-        own = part.loc[(part["variant"] == variant) & (part["model"] == model), [*keys, "y_pred"]]
-        wide = wide.merge(own.rename(columns={"y_pred": f"variant {variant}"}), on=keys, validate="one_to_one")
-        if len(wide) != n or len(own) != n:
-            raise DataError(f"{variant} was scored on other pairs than {variants[0]}: {len(own)} against {n}.")
-    return wide
-
-
-def _scores(
-    wide: pd.DataFrame, variants: Sequence[str], protocol: str, n_boot: int, seed: int
-) -> dict[str, dict[str, tuple[float, Array]]]:
-    sample, drug = (pd.factorize(wide[c])[0].astype(np.int64) for c in ("sample_id", "drug_id"))
-    values = {c: wide[c].to_numpy(dtype=np.float64) for c in wide if c not in ("sample_id", "drug_id")}
-    fold = Fold(values["y_true"], values[BASELINE], sample, drug, drug if protocol == "LDO" else sample)
-    # one seed and one number of clusters: every variant is scored on the same draws
-    return {v: regression_metrics(fold, values[f"variant {v}"], n_boot=n_boot, seed=seed) for v in variants}
+    baseline = predictions[(predictions["variant"] == reference) & (predictions["model"] == BASELINE)]
+    columns = ["sample_id", "drug_id", "fold", "y_true", "y_pred"]
+    tables = []
+    for model in (m for m in predictions["model"].unique() if m != BASELINE):
+        own = predictions[predictions["model"] == model]
+        # a variant may have the baseline's name
+        both = pd.concat([baseline[[*columns, "model"]], own[columns].assign(model="variant " + own["variant"])])
+        found = compare.paired_differences(
+            both, f"variant {reference}", [f"variant {v}" for v in others], protocol=protocol, n_boot=n_boot, seed=seed
+        )
+        names = {c: found[c].str.removeprefix("variant ") for c in ("model", "reference")}
+        tables.append(found.assign(variant=names["model"], reference=names["reference"], model=model))
+    return pd.concat(tables, ignore_index=True)[list(DIFFERENCE_COLUMNS)]
 
 
 def _coverage(dataset: ResponseDataset, variants: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -250,7 +210,3 @@ def _shifted(
 
 def _variant_first(table: pd.DataFrame) -> pd.DataFrame:
     return table[["variant", *(c for c in table.columns if c != "variant")]]
-
-
-def _row(*values: object) -> dict[str, object]:
-    return dict(zip(DIFFERENCE_COLUMNS, values, strict=True))

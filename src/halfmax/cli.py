@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +30,6 @@ from halfmax.terminal import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from halfmax.report import Report
 
 app = typer.Typer(
     help=f"Predict how strongly a cancer sample responds to a drug. {RESEARCH_USE}",
@@ -106,11 +106,64 @@ def run(
     title = f"{checked.split.protocol} · {dataset.name}"
     with run_progress(title, quiet=quiet) as show, same_bits(deterministic) if deterministic else nullcontext():
         report, _ = run_all(checked, folder, dataset=dataset, on_progress=show, fresh=fresh)
-    _print_ladder(report)
+    _print_metrics(report.metrics, report.ladder)
     for note in report.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     console.print(f"report     {folder / 'report.html'}\npredictor  {folder / 'predictor'}", markup=False)
     console.print(RESEARCH_USE, style="dim")
+
+
+@app.command("cross-study")
+def cross_study(
+    train: Annotated[str, typer.Argument(help="The screen to learn from: an embedded dataset, or a dataset folder.")],
+    test: Annotated[str, typer.Argument(help="The screen to score in, on lines that were not learned from.")],
+    config: Annotated[Path | None, typer.Option(help="A TOML file that says which features and models.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as in run.")] = None,
+    folds: Annotated[Path | None, typer.Option(help="Fixed folds: a table with columns cell, fold.")] = None,
+    models: Annotated[str, typer.Option(help="Comma-separated names.")] = "drug_mean,mean_effects,kernel_ridge",
+    measure: Annotated[str | None, typer.Option(help="ln_ic50 or auc (which needs the doses of both).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-cross-study by default.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Learn from one screen and score unseen cell lines in another, on the drugs that both tested."""
+    from halfmax.between_screens import cross_study as study
+    from halfmax.between_screens import read_folds
+    from halfmax.config import load_config
+    from halfmax.evaluate import ModelSpec
+    from halfmax.run import load_data, make_features, make_threshold
+
+    names = [m.strip() for m in models.split(",") if m.strip()]
+    options: dict[str, object] = {"models": names, "save": [], "data__measure": measure}
+    screens = []
+    for screen in (train, test):
+        place: dict[str, object] = {"data__folder" if Path(screen).is_dir() else "data__name": screen}
+        checked = load_config(config, set_ or (), **options, **place)
+        with download_bars() as fetching:
+            screens.append(load_data(checked, on_download=fetching))
+    section = checked.split
+    with run_progress(f"{screens[0].name} → {screens[1].name}", quiet=quiet) as show:
+        found = study(
+            *screens,
+            [ModelSpec(name, name, checked.params_of(name)) for name in names],
+            folds=None if folds is None else read_folds(folds, screens),
+            n_folds=section.n_folds,
+            only=section.only,
+            features=lambda: make_features(checked),
+            require=checked.features.modalities[:1] if checked.features.require is None else checked.features.require,
+            threshold=make_threshold(checked),
+            valid_fraction=section.valid_fraction,
+            n_boot=checked.n_boot,
+            seed=checked.seed,
+            on_progress=show,
+        )
+    folder = found.write(out or Path("runs") / f"{checked.name}-cross-study")
+    _print_metrics(found.results.metrics, names)
+    for finding in found.findings:
+        console.print(str(finding), markup=False)
+    for row in found.agreement.to_dict("records"):
+        told = f"{row['n_pairs']} pairs measured in both agree within drugs at r = {row['within_drug_pearson']:.3f}"
+        console.print(told, markup=False)
+    console.print(f"tables     {folder}", markup=False)
 
 
 @app.command()
@@ -230,9 +283,9 @@ def predict(
     write_table(ranked, out, f"prediction: {loaded.measure_.label}")
 
 
-def _print_ladder(report: Report) -> None:
-    every = report.metrics.query("fold == 'all' and group_by == 'all'")
-    wide = every.pivot(index="model", columns="metric", values="value").reindex(list(report.ladder))
+def _print_metrics(metrics: pd.DataFrame, models: Sequence[str]) -> None:
+    every = metrics.query("fold == 'all' and group_by == 'all'")
+    wide = every.pivot(index="model", columns="metric", values="value").reindex(list(models))
     order = ("rmse", "normalized_r2", "within_drug_pearson", "pearson", "roc_auc", "pr_auc", "f1", "accuracy")
     shown = [m for m in order if m in wide.columns]
     table = Table("model", *shown, box=None)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from halfmax.compare import BASELINE
 from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError
 from halfmax.features.pipeline import FeaturePipeline
@@ -25,7 +26,6 @@ from halfmax.split import Split
 
 log = logging.getLogger(__name__)
 Array = npt.NDArray[np.float64]
-BASELINE = "mean_effects"
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def cross_validate(
     *,
     features: Callable[[], FeaturePipeline] = FeaturePipeline,
     threshold: Threshold | None = None,
+    tests: Sequence[ResponseDataset] | None = None,
     n_boot: int = 200,
     seed: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
@@ -95,6 +96,9 @@ def cross_validate(
         Makes an unfitted pipeline; a new one is fitted on the training rows of every fold.
     threshold
         Turns the task into classification: sensitive or not, by a threshold learned from training rows.
+    tests
+        Responses to score in place of each split's own test rows, such as those of another screen: see
+        `halfmax.between_screens`, which makes sure that nothing of them is in training.
     n_boot
         Cluster-bootstrap replicates for the 95 % intervals; clusters are the split's groups (samples, or drugs under
         LDO).
@@ -104,16 +108,19 @@ def cross_validate(
     Raises
     ------
     DataError
-        If no model is given or two share a label.
+        If no model is given, two share a label, or there is not one of `tests` for each split.
     """
     labels = [m.label for m in models]
     if not models or len(set(labels)) != len(labels):
         raise DataError(f"models to evaluate must be given and have different labels; got {labels}.")
+    if tests is not None and len(tests) != len(splits):
+        raise DataError(f"there are {len(tests)} tests for {len(splits)} splits; give one for each.")
     rows: list[dict[str, object]] = []
     predictions, timings, curves, selected = [], [], [], []
     replicates: dict[tuple[str, str], list[tuple[float, int, Array]]] = {}
     for i, split in enumerate(splits):
-        fold = _FoldRun(dataset, split, features, threshold)
+        fold = _FoldRun(dataset, split, features, threshold, None if tests is None else tests[i])
+        n_test = fold.test.n_pairs
         selected.append(selected_features({split.fold: fold.pipeline}))
         for j, spec in enumerate(models):
             where = Progress(split.fold, spec.label, i * len(models) + j, len(splits) * len(models))
@@ -126,9 +133,9 @@ def cross_validate(
             predictions.append(fold.table(predicted).assign(fold=split.fold, model=spec.label))
             scored = fold.score(predicted, n_boot, seed)
             for metric, (value, draws) in scored.items():
-                replicates.setdefault((spec.label, metric), []).append((value, len(split.test), draws))
+                replicates.setdefault((spec.label, metric), []).append((value, n_test, draws))
                 low, high = interval(draws)
-                rows.append(_row(spec.label, split.fold, "all", "", metric, value, len(split.test), low, high))
+                rows.append(_row(spec.label, split.fold, "all", "", metric, value, n_test, low, high))
             rows += fold.group_rows(spec.label, predicted)
     rows += _over_folds(replicates)
     if on_progress is not None:
@@ -154,12 +161,13 @@ class _FoldRun:
         split: Split,
         features: Callable[[], FeaturePipeline],
         threshold: Threshold | None,
+        test: ResponseDataset | None = None,
     ) -> None:
         self.dataset, self.split, self._features = dataset, split, features
         self._encoded: dict[bool, Encoded] = {}
         train = dataset.take(split.fit_rows)
         self.labels = None if threshold is None else Labels.learn(threshold, train)
-        self.test = self._labelled(dataset.take(split.test))
+        self.test = self._labelled(dataset.take(split.test) if test is None else test)
         self._train = {False: self._labelled(train)}
         baseline = Predictor.of(BASELINE).fit(self._train[False], encoded=self._encode(validates=False))
         self._test_x = {False: self._encoded[False].features.transform(self.test)}
@@ -191,7 +199,7 @@ class _FoldRun:
             "predict_s": time.perf_counter() - fitted,
             "cpu_s": time.process_time() - cpu,
             "n_train": len(encoded.y),
-            "n_test": len(self.split.test),
+            "n_test": self.test.n_pairs,
         }
         history = pd.DataFrame(getattr(predictor.model, "history_", []))
         value = prediction.mean.astype(np.float64)

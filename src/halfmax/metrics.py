@@ -102,6 +102,12 @@ def mean_absolute_error(y: Array, p: Array) -> float:
     return float(np.abs(y - p).mean())
 
 
+def pinball_loss(y: Array, p: Array, level: float) -> float:
+    """Return the mean pinball loss of a predicted quantile: least where a share `level` of `y` lies below `p`."""
+    over = y - p
+    return float(np.maximum(level * over, (level - 1) * over).mean())
+
+
 def ranks_within(values: Array, codes: npt.NDArray[np.int64]) -> Array:
     """Return average ranks of `values` within each code, by one sort."""
     order = np.lexsort((values, codes))

@@ -124,6 +124,9 @@ class Predictor:
             raw,
             mean=(raw.mean * np.float32(spread) + np.float32(mean)).astype(np.float32),
             variance=None if raw.variance is None else raw.variance * np.float32(spread**2),
+            quantiles=None
+            if raw.quantiles is None
+            else {q: (v * np.float32(spread) + np.float32(mean)).astype(np.float32) for q, v in raw.quantiles.items()},
         )
 
     def predict(self, dataset: ResponseDataset) -> pd.DataFrame:
@@ -131,8 +134,9 @@ class Predictor:
 
         Returns
         -------
-        Columns sample_id, drug_id, prediction [measure.unit], sd (where the model has one), drug_mean (of the training
-        samples), difference (prediction − drug_mean) and percentile (share of training samples with a lower value).
+        Columns sample_id, drug_id, prediction [measure.unit], sd and quantiles such as q0.05 (where the model has
+        them), drug_mean (of the training samples), difference (prediction − drug_mean) and percentile (share of
+        training samples with a lower value).
         """
         self._check_fitted()
         out = dataset.response[["sample_id", "drug_id"]].reset_index(drop=True)
@@ -143,6 +147,8 @@ class Predictor:
         out["prediction"] = value
         if prediction.variance is not None:
             out["sd"] = np.sqrt(prediction.variance).astype(np.float64)
+        for level, values in (prediction.quantiles or {}).items():
+            out[f"q{level:g}"] = values.astype(np.float64)
         return self._compared(out)
 
     def predict_samples(

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from halfmax.errors import NotFittedError
+from halfmax.errors import DataError, ModelFileError, NotFittedError
 from halfmax.models.boosting import LightGBM, XGBoost
 from halfmax.models.classical import ElasticNet, RandomForest
 from halfmax.models.pairs import PairEncoder
+from halfmax.models.per_drug import FAMILIES, TreesPerDrug
 from tests.models.planted import features, linear_response, relabelled, renamed, restored
 
 TREES = [
@@ -18,7 +19,9 @@ TREES = [
     XGBoost(n_trees=60, min_leaf_weight=5, n_threads=1),
     RandomForest(n_trees=20, min_leaf=3, row_share=0.7, n_threads=1),
 ]
-ALL = [*TREES, ElasticNet(alpha=0.02)]
+LEVELS = (0.1, 0.5, 0.9)
+PER_DRUG = [TreesPerDrug(family, n_trees=25, n_threads=1, quantiles=LEVELS) for family in FAMILIES]
+ALL = [*TREES, ElasticNet(alpha=0.02), *PER_DRUG]
 
 
 def fresh(model, **changes):
@@ -26,7 +29,7 @@ def fresh(model, **changes):
 
 
 def name(model):
-    return type(model).__name__
+    return getattr(model, "family", "") + type(model).__name__
 
 
 @pytest.mark.parametrize("model", ALL, ids=name)
@@ -152,3 +155,64 @@ def test_pair_encoding_learns_only_from_pairs_in_training():
 def test_asking_before_fitting_is_named(model):
     with pytest.raises(NotFittedError):
         fresh(model).predict(features())
+
+
+QUANTILES = [*(fresh(m, quantiles=LEVELS) for m in TREES), *PER_DRUG]
+
+
+@pytest.mark.parametrize("model", QUANTILES, ids=name)
+def test_quantiles_cover_what_they_say_and_are_restored_bit_equal(model):
+    # noise that grows with a gene: a quantile that only shifts the mean would not cover both ends
+    x = features(n=400, m=4, d=6, seed=11)
+    rng = np.random.default_rng(1)
+    gene = x.sample("expression")[x.sample_index, 0]
+    y = 2.0 * x.drug_index + np.where(gene > 0, 2.0, 0.4) * rng.normal(size=x.n_pairs)
+    held_out = x.sample_index % 4 == 0
+    fitted = fresh(model).fit(x.take_pairs(~held_out), y[~held_out])
+    asked, truth = x.take_pairs(held_out), y[held_out]
+    found = fitted.predict(asked).quantiles
+    assert list(found) == list(LEVELS)
+    assert (found[0.1] <= found[0.5]).all()
+    assert (found[0.5] <= found[0.9]).all()
+    inside = (truth >= found[0.1]) & (truth <= found[0.9])
+    assert 0.6 < inside.mean() < 0.92
+    width = found[0.9] - found[0.1]
+    wide = gene[held_out] > 0
+    assert width[wide].mean() > 1.2 * width[~wide].mean()
+    again = restored(fitted).predict(asked).quantiles
+    assert all(np.array_equal(found[q], again[q]) for q in LEVELS)
+
+
+def test_trees_of_a_drug_do_not_hear_of_other_drugs():
+    x = features(n=120, m=3, d=10)
+    y = linear_response(x)
+    changed = np.where(x.drug_index == 2, 50 * y, y)
+    one, two = (TreesPerDrug("random_forest", n_trees=10).fit(x, v).predict(x).mean for v in (y, changed))
+    assert np.array_equal(one[x.drug_index < 2], two[x.drug_index < 2])
+    assert not np.array_equal(one[x.drug_index == 2], two[x.drug_index == 2])
+
+
+def test_a_drug_with_few_samples_keeps_its_mean_and_a_new_one_the_overall_mean():
+    x = features(n=60, m=3, d=10)
+    few = x.take_pairs((x.drug_index > 0) | (x.sample_index < 8))
+    y = linear_response(few)
+    fitted = TreesPerDrug("random_forest", n_trees=5, quantiles=(0.5,)).fit(few, y)
+    found = fitted.predict(few)
+    assert found.mean[few.drug_index == 0] == pytest.approx(y[few.drug_index == 0].mean(), abs=1e-5)
+    assert fitted.predict(renamed(x, drugs=True)).mean == pytest.approx(y.mean(), abs=1e-5)
+
+
+def test_what_quantiles_cannot_be_is_refused():
+    x = features()
+    y = linear_response(x)
+    with pytest.raises(DataError, match=r"levels between 0 and 1; got \[1.5\]"):
+        RandomForest(quantiles=[0.5, 1.5]).fit(x, y)
+    with pytest.raises(DataError, match="labels have no quantiles"):
+        LightGBM(quantiles=[0.5], task="classification").fit(x, (y > 0).astype(float))
+    with pytest.raises(DataError, match="family is 'oak'"):
+        TreesPerDrug("oak").fit(x, y)
+    for model in TREES:
+        fitted = fresh(model).fit(x, y)
+        fitted.quantiles = (0.5,)
+        with pytest.raises(ModelFileError, match="fitted without"):
+            fitted.predict(x)

@@ -20,9 +20,10 @@ MODELS = [
     KernelRidge(focus=0.0, joint=True),
     KernelRidge(return_variance=True),
     KernelRidge(kernel="rbf", return_variance=True),
+    KernelRidge(borrow=0.5, general=1.5),
     ResponseGP(),
 ]
-IDS = ["linear", "rbf", "joint", "variance", "rbf-variance", "gp"]
+IDS = ["linear", "rbf", "joint", "variance", "rbf-variance", "borrow", "gp"]
 
 
 def fresh(model):
@@ -244,3 +245,31 @@ def test_wrong_use_is_named():
         KernelRidge().predict(x)
     with pytest.raises(DataError, match="NaN"):
         ResponseGP().fit(x, np.full(x.n_pairs, np.nan))
+
+
+def test_borrowing_from_other_drugs_takes_assay_noise_out_of_the_targets():
+    rng = np.random.default_rng(3)
+    x = features(120, 30, share=0.8)
+    genes = x.sample("expression").astype(np.float64)[:, :2]
+    truth = genes @ rng.normal(size=(2, 30))
+    y = (truth + 3.0 * rng.normal(size=truth.shape))[x.sample_index, x.drug_index]
+    errors = {}
+    for borrow in (0.0, 1.0):
+        found = KernelRidge(focus=0.0, borrow=borrow).fit(x, y).predict(x.grid()).mean.reshape(truth.shape)
+        errors[borrow] = np.mean((found - truth) ** 2)
+    assert errors[1.0] < 0.9 * errors[0.0]
+    with pytest.raises(DataError, match=r"borrow is 1.5; it is a share"):
+        KernelRidge(borrow=1.5).fit(x, y)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_the_factor_on_general_sensitivity_changes_nothing_else(kernel):
+    x = features(share=0.7)
+    y = linear_response(x)
+    one, two = (
+        KernelRidge(kernel=kernel, general=g).fit(x, y).predict(x.grid()).mean.reshape(60, 8) for g in (1.0, 1.5)
+    )
+    one, two = one - one.mean(axis=0), two - two.mean(axis=0)
+    general = one.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(two, one + 0.5 * general, atol=2e-3)
+    assert np.abs(general).max() > 0.1

@@ -156,6 +156,7 @@ MODELS: Registry[type[Model]] = Registry(
         "random_forest": "halfmax.models.classical:RandomForest",
         "xgboost": "halfmax.models.boosting:XGBoost",
         "lightgbm": "halfmax.models.boosting:LightGBM",
+        "trees_per_drug": "halfmax.models.per_drug:TreesPerDrug",
         "mlp": "halfmax.models.networks.mlp:TwoTowerMLP",
         "wide_deep": "halfmax.models.networks.wide_deep:WideDeep",
         "single_tower": "halfmax.models.networks.single:SingleTower",

@@ -1,13 +1,14 @@
-"""Gradient-boosted trees on pairs: LightGBM and XGBoost, kept as their own text."""
+"""Gradient-boosted trees on pairs: LightGBM and XGBoost, kept as their own text, with quantiles where asked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from halfmax.errors import NotFittedError
+from halfmax.errors import DataError, ModelFileError, NotFittedError
 from halfmax.features.blocks import FloatArray, PairFeatures
 from halfmax.models.base import JSON, BaseModel, OnEpoch, Prediction, State, Valid, check_targets
 from halfmax.models.pairs import PairEncoder
@@ -16,10 +17,11 @@ from halfmax.models.pairs import PairEncoder
 class PairTrees(BaseModel):
     """What tree models on pairs share: residuals against the drug's mean, or labels with balanced weights.
 
-    Subclasses grow trees in `_grow` and apply them in `_apply`.
+    Subclasses grow trees in `_grow`, apply them in `_apply` and, for their levels in `quantiles`, in `_apply_levels`.
     """
 
     task: str = "regression"
+    quantiles: Sequence[float] = ()
 
     def fit(
         self,
@@ -32,6 +34,7 @@ class PairTrees(BaseModel):
     ) -> Self:
         """Grow trees on all pairs."""
         targets = check_targets(x, y)
+        self._check_levels()
         self.encoder_ = PairEncoder().fit(x, targets)
         if self.task == "classification":
             positive = targets > 0.5
@@ -46,10 +49,14 @@ class PairTrees(BaseModel):
         """Return the drug's mean plus the trees' residual, or the probability of the positive class."""
         if not hasattr(self, "encoder_"):
             raise NotFittedError(f"{type(self).__name__} has not been fitted; call fit first.")
-        value = self._apply(self.encoder_.encode(x))
+        encoded = self.encoder_.encode(x)
+        value = self._apply(encoded)
         if self.task == "classification":
             return Prediction(value.astype(np.float32), probability=value.astype(np.float32))
-        return Prediction((value + self.encoder_.offset(x)).astype(np.float32))
+        offset = self.encoder_.offset(x)
+        levels = self._levels(encoded)
+        quantiles = {level: (v + offset).astype(np.float32) for level, v in levels.items()} if levels else None
+        return Prediction((value + offset).astype(np.float32), quantiles=quantiles)
 
     def get_state(self) -> State:
         """Return the encoder and the trees."""
@@ -66,6 +73,24 @@ class PairTrees(BaseModel):
         self.encoder_ = PairEncoder().set_state(arrays, ids)
         self._set_trees(state)
         return self
+
+    def _check_levels(self) -> None:
+        if odd := [q for q in self.quantiles if not 0 < q < 1]:
+            raise DataError(f"quantiles are levels between 0 and 1; got {odd}.")
+        if self.quantiles and self.task == "classification":
+            raise DataError("labels have no quantiles: leave out quantiles, or use task='regression'.")
+
+    def _levels(self, x: FloatArray) -> Mapping[float, npt.NDArray[np.float64]]:
+        """Return quantiles of the residual by level; levels that cross are put in order (Chernozhukov et al. 2010)."""
+        if not self.quantiles:
+            return {}
+        ordered = sorted(float(q) for q in self.quantiles)
+        values = np.sort(self._apply_levels(x, ordered), axis=0)
+        return dict(zip(ordered, values, strict=True))
+
+    def _apply_levels(self, x: FloatArray, levels: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Return quantiles of the residual, shape ``(n_levels, n)``."""
+        raise NotImplementedError
 
     def _grow(self, x: FloatArray, y: npt.NDArray[np.float64], weight: npt.NDArray[np.float64] | None) -> None:
         raise NotImplementedError
@@ -95,6 +120,9 @@ class LightGBM(PairTrees):
         ``regression``, or ``classification`` of 0/1 labels.
     n_threads
         0 = all cores.
+    quantiles
+        Levels of quantiles to predict beside the mean, such as ``[0.05, 0.5, 0.95]`` (regression only): each level has
+        trees of its own, grown under the pinball loss.
     """
 
     def __init__(
@@ -109,6 +137,7 @@ class LightGBM(PairTrees):
         task: str = "regression",
         n_threads: int = 0,
         seed: int = 0,
+        quantiles: Sequence[float] = (),
     ) -> None:
         self.n_trees = n_trees
         self.learning_rate = learning_rate
@@ -120,6 +149,7 @@ class LightGBM(PairTrees):
         self.task = task
         self.n_threads = n_threads
         self.seed = seed
+        self.quantiles = quantiles
 
     @classmethod
     def search_space(cls) -> dict[str, JSON]:
@@ -151,21 +181,35 @@ class LightGBM(PairTrees):
             "force_row_wise": True,
             "verbose": -1,
         }
-        data = lightgbm.Dataset(x, y, weight=weight, free_raw_data=True)
-        self.text_ = lightgbm.train(parameters, data, num_boost_round=self.n_trees).model_to_string()
-        self._booster = lightgbm.Booster(model_str=self.text_)
+        data = lightgbm.Dataset(x, y, weight=weight, free_raw_data=False)
+        texts = {"": lightgbm.train(parameters, data, num_boost_round=self.n_trees).model_to_string()}
+        for level in self.quantiles:
+            own = parameters | {"objective": "quantile", "alpha": float(level)}
+            texts[f"_{float(level)!r}"] = lightgbm.train(own, data, num_boost_round=self.n_trees).model_to_string()
+        self._take({f"lightgbm{key}.txt": text for key, text in texts.items()})
 
     def _apply(self, x: FloatArray) -> npt.NDArray[np.float64]:
-        return np.asarray(self._booster.predict(x, num_threads=self.n_threads), dtype=np.float64)
+        return self._apply_one(x, "lightgbm.txt")
+
+    def _apply_levels(self, x: FloatArray, levels: Sequence[float]) -> npt.NDArray[np.float64]:
+        return np.stack([self._apply_one(x, f"lightgbm_{level!r}.txt") for level in levels])
+
+    def _apply_one(self, x: FloatArray, name: str) -> npt.NDArray[np.float64]:
+        if name not in self._boosters:
+            raise ModelFileError(f"this LightGBM was fitted without {name}: fit it again with these quantiles.")
+        return np.asarray(self._boosters[name].predict(x, num_threads=self.n_threads), dtype=np.float64)
 
     def _trees_state(self) -> State:
-        return State(files={"lightgbm.txt": self.text_})
+        return State(files=self._texts)
 
     def _set_trees(self, state: State) -> None:
+        self._take(state.files)
+
+    def _take(self, texts: Mapping[str, str]) -> None:
         import lightgbm
 
-        self.text_ = state.files["lightgbm.txt"]
-        self._booster = lightgbm.Booster(model_str=self.text_)
+        self._texts = dict(texts)
+        self._boosters = {name: lightgbm.Booster(model_str=text) for name, text in texts.items()}
 
 
 class XGBoost(PairTrees):
@@ -183,6 +227,9 @@ class XGBoost(PairTrees):
         ``regression``, or ``classification`` of 0/1 labels.
     n_threads
         0 = all cores.
+    quantiles
+        Levels of quantiles to predict beside the mean, such as ``[0.05, 0.5, 0.95]`` (regression only): each level has
+        trees of its own, grown under the pinball loss.
     """
 
     def __init__(
@@ -197,6 +244,7 @@ class XGBoost(PairTrees):
         task: str = "regression",
         n_threads: int = 0,
         seed: int = 0,
+        quantiles: Sequence[float] = (),
     ) -> None:
         self.n_trees = n_trees
         self.learning_rate = learning_rate
@@ -208,6 +256,7 @@ class XGBoost(PairTrees):
         self.task = task
         self.n_threads = n_threads
         self.seed = seed
+        self.quantiles = quantiles
 
     @classmethod
     def search_space(cls) -> dict[str, JSON]:
@@ -237,20 +286,34 @@ class XGBoost(PairTrees):
             "verbosity": 0,
         }
         data = xgboost.QuantileDMatrix(x, y, weight=weight, max_bin=64, nthread=self.n_threads)
-        grown = xgboost.train(parameters, data, num_boost_round=self.n_trees)
-        self._take(bytes(grown.save_raw("json")).decode())
+        grown = {"xgboost.json": xgboost.train(parameters, data, num_boost_round=self.n_trees)}
+        if self.quantiles:
+            # one set of trees a level, in the order of the sorted levels
+            levels = sorted(float(q) for q in self.quantiles)
+            own = parameters | {"objective": "reg:quantileerror", "quantile_alpha": np.array(levels)}
+            grown["xgboost_quantiles.json"] = xgboost.train(own, data, num_boost_round=self.n_trees)
+        self._take({name: bytes(booster.save_raw("json")).decode() for name, booster in grown.items()})
 
     def _apply(self, x: FloatArray) -> npt.NDArray[np.float64]:
-        return np.asarray(self._booster.inplace_predict(x), dtype=np.float64)
+        return np.asarray(self._boosters["xgboost.json"].inplace_predict(x), dtype=np.float64)
+
+    def _apply_levels(self, x: FloatArray, levels: Sequence[float]) -> npt.NDArray[np.float64]:
+        if "xgboost_quantiles.json" not in self._boosters:
+            raise ModelFileError("this XGBoost was fitted without quantiles: fit it again with them.")
+        found = np.asarray(self._boosters["xgboost_quantiles.json"].inplace_predict(x), dtype=np.float64)
+        return found.reshape(len(x), len(levels)).T
 
     def _trees_state(self) -> State:
-        return State(files={"xgboost.json": self.text_})
+        return State(files=self._texts)
 
     def _set_trees(self, state: State) -> None:
-        self._take(state.files["xgboost.json"])
+        self._take(state.files)
 
-    def _take(self, text: str) -> None:
+    def _take(self, texts: Mapping[str, str]) -> None:
         import xgboost
 
-        self.text_ = text
-        self._booster = xgboost.Booster({"nthread": self.n_threads}, model_file=bytearray(text.encode()))
+        self._texts = dict(texts)
+        options = {"nthread": self.n_threads}
+        self._boosters = {
+            name: xgboost.Booster(options, model_file=bytearray(text.encode())) for name, text in texts.items()
+        }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from halfmax.errors import ModelFileError
 from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
 from halfmax.models.base import (
     JSON,
@@ -22,6 +24,8 @@ from halfmax.models.base import (
 from halfmax.models.boosting import PairTrees
 
 _NO_VALUE = -1e6
+#: Training residuals that each leaf keeps for quantiles.
+_KEPT = 16
 
 
 class RandomForest(PairTrees):
@@ -37,6 +41,10 @@ class RandomForest(PairTrees):
         ``regression``, or ``classification`` of 0/1 labels.
     n_threads
         0 = all cores.
+    quantiles
+        Levels of quantiles to predict beside the mean, such as ``[0.05, 0.5, 0.95]`` (regression only): those of the
+        training residuals that share a leaf with the pair, all trees alike (Meinshausen 2006, Journal of Machine
+        Learning Research 7, 983-999); of a large leaf `_KEPT` drawn at random stand for all.
     """
 
     def __init__(
@@ -49,6 +57,7 @@ class RandomForest(PairTrees):
         task: str = "regression",
         n_threads: int = 0,
         seed: int = 0,
+        quantiles: Sequence[float] = (),
     ) -> None:
         self.n_trees = n_trees
         self.min_leaf = min_leaf
@@ -58,6 +67,7 @@ class RandomForest(PairTrees):
         self.task = task
         self.n_threads = n_threads
         self.seed = seed
+        self.quantiles = quantiles
 
     @classmethod
     def search_space(cls) -> dict[str, JSON]:
@@ -88,6 +98,31 @@ class RandomForest(PairTrees):
         self.feature_ = np.concatenate([t.feature for t in trees]).astype(np.int32)
         self.limit_ = np.concatenate([t.threshold for t in trees]).astype(np.float64)
         self.value_ = np.concatenate([t.value[:, 0, 0] for t in trees]).astype(np.float64)
+        if self.quantiles:
+            self._keep(np.nan_to_num(x, nan=_NO_VALUE), y)
+
+    def _keep(self, x: FloatArray, y: npt.NDArray[np.float64]) -> None:
+        """Keep residuals of each leaf, drawn from all training rows that fall into it, most of them out of bag."""
+        rng = np.random.default_rng(self.seed)
+        leaf = self.left_ < 0
+        self.slot_ = np.where(leaf, np.cumsum(leaf) - 1, -1).astype(np.int32)
+        self.kept_ = np.tile(self.value_[leaf].astype(np.float32)[:, None], (1, _KEPT))
+        for node in self._leaves(x):
+            order = np.argsort(self.slot_[node], kind="stable")
+            slots, first, n = np.unique(self.slot_[node][order], return_index=True, return_counts=True)
+            drawn = first[:, None] + (rng.random((len(slots), _KEPT)) * n[:, None]).astype(np.int64)
+            self.kept_[slots] = y[order[drawn]]
+
+    def _apply_levels(self, x: FloatArray, levels: Sequence[float]) -> npt.NDArray[np.float64]:
+        if not hasattr(self, "kept_"):
+            raise ModelFileError("this forest was fitted without quantiles: fit it again with them.")
+        x = np.nan_to_num(x, nan=_NO_VALUE)
+        out = np.empty((len(levels), len(x)))
+        for start in range(0, len(x), 2048):
+            leaves = self._leaves(x[start : start + 2048])
+            residuals = np.hstack([self.kept_[self.slot_[node]] for node in leaves])
+            out[:, start : start + 2048] = np.quantile(residuals, levels, axis=1)
+        return out
 
     def _apply(self, x: FloatArray) -> npt.NDArray[np.float64]:
         x = np.nan_to_num(x, nan=_NO_VALUE)
@@ -98,6 +133,12 @@ class RandomForest(PairTrees):
 
     def _walk(self, x: FloatArray) -> npt.NDArray[np.float64]:
         total = np.zeros(len(x))
+        for node in self._leaves(x):
+            total += self.value_[node]
+        return total
+
+    def _leaves(self, x: FloatArray) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield, of each tree, the leaf that every row of `x` falls into."""
         for root in self.root_:
             node, walking = np.full(len(x), root), np.arange(len(x))
             while len(walking):
@@ -106,12 +147,11 @@ class RandomForest(PairTrees):
                 walking, here = walking[inner], here[inner]
                 goes_left = x[walking, self.feature_[here]] <= self.limit_[here]
                 node[walking] = np.where(goes_left, self.left_[here], self.right_[here])
-            total += self.value_[node]
-        return total
+            yield node
 
     def _trees_state(self) -> State:
-        names = ("root_", "left_", "right_", "feature_", "limit_", "value_")
-        return State({name: getattr(self, name) for name in names})
+        names = ("root_", "left_", "right_", "feature_", "limit_", "value_", "slot_", "kept_")
+        return State({name: getattr(self, name) for name in names if hasattr(self, name)})
 
     def _set_trees(self, state: State) -> None:
         for name, value in state.arrays.items():

@@ -28,6 +28,8 @@ from halfmax.models.ridge import (
 Array = npt.NDArray[np.float64]
 #: The first fit, which only says what features matter, is smoother than the last; both in units of the chosen λ.
 _FIRST_RIDGE, _LAST_RIDGE = 3.0, 1.5
+#: Threshold (share of the largest singular value), rank and rounds of the completion by which responses are borrowed.
+_COMPLETION = (0.1, 60, 50)
 _HELD_OUT_PARTS, _LEVERAGE_RANK, _NOISE_PRIOR = 4, 128, 10.0
 
 
@@ -54,6 +56,13 @@ class KernelRidge(GridModel):
         each chosen by exact leave-one-drug-out. See `halfmax.models.drug_side`.
     return_variance
         Give each prediction a variance, scaled on held-out parts of the training samples: four more fits.
+    borrow
+        Share of each response that gives way to what the sample's responses to all drugs together say, from 0 to 1;
+        above 0 the responses that were not measured are filled so, too. It takes noise of the assay out of the
+        targets, which pays where another screen is to be predicted.
+    general
+        Factor on the general sensitivity that is predicted for a sample (its mean over drugs). Screens differ in how
+        much of it they show.
 
     Notes
     -----
@@ -76,6 +85,8 @@ class KernelRidge(GridModel):
         blocks: Mapping[str, float] | None = None,
         drug_ridge: float | None = None,
         return_variance: bool = False,
+        borrow: float = 0.0,
+        general: float = 1.0,
     ) -> None:
         self.kernel = kernel
         self.ridge = ridge
@@ -84,6 +95,8 @@ class KernelRidge(GridModel):
         self.blocks = blocks
         self.drug_ridge = drug_ridge
         self.return_variance = return_variance
+        self.borrow = borrow
+        self.general = general
 
     @classmethod
     def search_space(cls) -> dict[str, JSON]:
@@ -106,12 +119,15 @@ class KernelRidge(GridModel):
         """Solve one system a drug."""
         if self.kernel not in ("linear", "rbf"):
             raise DataError(f"kernel is {self.kernel!r}; it is linear or rbf.")
+        if not 0 <= self.borrow <= 1:
+            raise DataError(f"borrow is {self.borrow}; it is a share from 0 to 1.")
         whole = response_matrix(x, check_targets(x, y))
         known, measured = _measured(whole, 0), _measured(whole, 1)
         grid, profile = whole[np.ix_(measured, known)], self._profile(x).take(measured)
-        effect = np.nanmean(grid, axis=0)
+        targets = self._borrowed(grid)
+        effect = np.nanmean(targets, axis=0)
         self.drug_ids_, self.drug_effect_ = x.drug_ids[known], effect.astype(np.float32)
-        self._learn(profile, grid - effect)
+        self._learn(profile, targets - effect)
         self._learn_drugs(x, whole, known)
         if self.return_variance:
             self._learn_variance(profile, grid)
@@ -138,6 +154,8 @@ class KernelRidge(GridModel):
             gram = self._gram(features, features)
             last = _LAST_RIDGE * self.ridge_
         dual = solver(gram, residual, last)
+        if self.general != 1:
+            dual = dual + np.float32(self.general - 1) * dual.mean(axis=1, keepdims=True)
         if self.kernel == "linear":
             self.weight_ = self.gain_[:, None] * (features.T @ dual)
         else:
@@ -145,6 +163,16 @@ class KernelRidge(GridModel):
         if self.return_variance:
             self.last_ridge_ = last
             self.leverage_ = self._leverage(features, gram, last)
+
+    def _borrowed(self, grid: Array) -> Array:
+        """Return responses (n, m), their assay noise lowered and gaps filled by what the drugs have in common."""
+        if self.borrow == 0:
+            return grid
+        effect = np.nanmean(grid, axis=0)
+        general = np.nanmean(grid - effect, axis=1)[:, None]
+        left, right = soft_impute(grid - effect - general, *_COMPLETION)
+        common = left @ right.T + general + effect
+        return np.where(np.isfinite(grid), (1 - self.borrow) * grid + self.borrow * common, common)
 
     def _grid(self, x: PairFeatures) -> FloatArray:
         return np.asarray(self._respond(self._profile(x)) + self.drug_effect_, dtype=np.float32)
@@ -203,8 +231,9 @@ class KernelRidge(GridModel):
                 continue
             twin = KernelRidge(**{**self.get_params(), "ridge": self.ridge_})  # type: ignore[arg-type]
             count = np.isfinite(grid[train]).sum(axis=0)
-            mean = np.nansum(grid[train], axis=0) / np.maximum(count, 1)
-            twin._learn(profile.take(train), grid[train] - mean)
+            targets = twin._borrowed(grid[train]) if (count > 0).all() else grid[train]
+            mean = np.nansum(targets, axis=0) / np.maximum(np.isfinite(targets).sum(axis=0), 1)
+            twin._learn(profile.take(train), targets - mean)
             error = np.where(count > 0, grid[test] - mean - twin._respond(profile.take(test)), np.nan)
             squares[test] = error**2 / twin._spread(profile.take(test))[:, None]
         known = np.isfinite(squares)

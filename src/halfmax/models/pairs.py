@@ -63,15 +63,20 @@ class PairEncoder:
 
     def encode(self, x: PairFeatures) -> FloatArray:
         """Return the pair matrix, shape ``(n_pairs, d)``, NaN where a drug has no training responses."""
-        sample = [_project(_profile(x), self.arrays, "sample")]
-        if "tissue" in x.sample_x:
-            sample.append(x.sample("tissue"))
         rows = rows_of(x.drug_ids, self.drug_ids)
         known = (rows >= 0)[:, None]
         history = np.column_stack([self.arrays["drug_effect"], self.arrays["profile"]]).astype(np.float32)
         drug = [_project(_drug_blocks(x), self.arrays, "drug"), np.where(known, history[rows], np.float32(np.nan))]
-        left = np.hstack(sample)
-        return np.hstack([left[x.sample_index], np.hstack(drug)[x.drug_index]]).astype(np.float32, copy=False)
+        return np.hstack([self.samples(x)[x.sample_index], np.hstack(drug)[x.drug_index]]).astype(
+            np.float32, copy=False
+        )
+
+    def samples(self, x: PairFeatures) -> FloatArray:
+        """Return the sample side alone, shape ``(n_samples, d)``."""
+        own = [_project(_profile(x), self.arrays, "sample")]
+        if "tissue" in x.sample_x:
+            own.append(x.sample("tissue"))
+        return np.hstack(own).astype(np.float32, copy=False)
 
     def get_state(self) -> State:
         """Return what was learned."""
