@@ -168,5 +168,10 @@ MODELS: Registry[type[Model]] = Registry(
         "cnn1d_shuffled": "halfmax.models.networks.cnn:ShuffledChromosomeCNN",
         "cnn2d": "halfmax.models.networks.cnn:PlaneCNN",
         "cnn2d_shuffled": "halfmax.models.networks.cnn:ShuffledPlaneCNN",
+        "gin": "halfmax.models.networks.molecules:GIN",
+        "gin_shuffled": "halfmax.models.networks.molecules:RewiredGIN",
+        "gat": "halfmax.models.networks.molecules:GAT",
+        "hetero_graph": "halfmax.models.networks.hetero:HeteroGraph",
+        "hetero_graph_shuffled": "halfmax.models.networks.hetero:ShuffledHeteroGraph",
     },
 )
