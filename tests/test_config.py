@@ -34,3 +34,9 @@ def test_the_saved_model_is_the_last_unless_named():
     assert RunConfig().main_model == "wide_deep"
     assert load_config(None, models=["mean_effects", "kernel_ridge"]).main_model == "kernel_ridge"
     assert load_config(None, ["predictor=lightgbm"]).saved_models == ("lightgbm", "kernel_ridge")
+
+
+def test_a_run_without_the_saved_model_can_be_read_again(tmp_path):
+    config = load_config(None, models=["mean_effects", "mlp"])
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    assert load_config(tmp_path / "config.toml").saved_models == config.saved_models == ("mlp",)

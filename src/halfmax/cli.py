@@ -143,7 +143,8 @@ def cross_study(
     section = checked.split
     with run_progress(f"{screens[0].name} → {screens[1].name}", quiet=quiet) as show:
         found = study(
-            *screens,
+            screens[0],
+            screens[1],
             [ModelSpec(name, name, checked.params_of(name)) for name in names],
             folds=None if folds is None else read_folds(folds, screens),
             n_folds=section.n_folds,

@@ -164,7 +164,8 @@ class RunConfig(Section):
 
     def to_toml(self) -> str:
         """Return the configuration as TOML that reproduces it."""
-        return to_toml(self.model_dump(mode="json", exclude_none=True))
+        content = self.model_dump(mode="json", exclude_none=True)
+        return to_toml(content | {"save": [name for name in self.save if name in self.models]})
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), **options: object) -> RunConfig:

@@ -172,7 +172,7 @@ class KernelRidge(GridModel):
         general = np.nanmean(grid - effect, axis=1)[:, None]
         left, right = soft_impute(grid - effect - general, *_COMPLETION)
         common = left @ right.T + general + effect
-        return np.where(np.isfinite(grid), (1 - self.borrow) * grid + self.borrow * common, common)
+        return np.asarray(np.where(np.isfinite(grid), (1 - self.borrow) * grid + self.borrow * common, common))
 
     def _grid(self, x: PairFeatures) -> FloatArray:
         return np.asarray(self._respond(self._profile(x)) + self.drug_effect_, dtype=np.float32)
