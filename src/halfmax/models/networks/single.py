@@ -25,8 +25,9 @@ class SingleTower(TwoTowerMLP):
     """Score of a pair = network([sample, drug]) + b(drug).
 
     The first layer of a network over two inputs side by side is a sum of two layers, W [s, d] = Wₛ s + W_d d. So each
-    sample and each drug passes its half of the first layer once, the halves are added for each pair, and only the
-    layers after it work on pairs. A step is trained on the block of a batch of samples and a random part of the drugs.
+    sample and each drug passes its half of the first layer once, the halves are added for each pair together with their
+    product (without it the network has to make products out of sums, and does so badly), and only the layers after it
+    work on pairs. A step is trained on the block of a batch of samples and a random part of the drugs.
     A drug seen in training has a learned vector in the place of W_d d and a bias of its own, except for a random share
     that is treated as unseen in each step.
 
@@ -51,8 +52,8 @@ class SingleTower(TwoTowerMLP):
 
     References
     ----------
-    Baptista et al. 2021 and Liu et al. 2019 (networks over concatenated features of line and drug); He et al. 2016
-    (residual layers).
+    Baptista et al. 2021 and Liu et al. 2019 (networks over concatenated features of line and drug); He and Chua 2017 (the
+    product of the halves); He et al. 2016 (residual layers).
     """
 
     drug_width = 1
@@ -63,7 +64,7 @@ class SingleTower(TwoTowerMLP):
         focus: float = 2.0,
         components: int | None = 512,
         width: int = 256,
-        layers: int = 2,
+        layers: int = 1,
         activation: str = "silu",
         norm: str = "none",
         dropout: float = 0.2,
@@ -72,10 +73,10 @@ class SingleTower(TwoTowerMLP):
         identity_dropout: float = 0.1,
         drug_identity: bool = True,
         drugs: int | None = 64,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         weight_decay: float = 0.1,
         epochs: int = 60,
-        batch_size: int = 64,
+        batch_size: int = 32,
         patience: int | None = None,
         members: int = 1,
         refit: bool = True,
@@ -175,7 +176,7 @@ class SingleTower(TwoTowerMLP):
             return torch.cat([self._score(weights, sample, d, b, None) for d, b in cut], dim=2)
         act = activation(self.activation)
         m, n, w = sample.shape
-        h = act(sample[:, :, None] + drug[:, None]).reshape(m, -1, w)
+        h = act(sample[:, :, None] + drug[:, None] + sample[:, :, None] * drug[:, None]).reshape(m, -1, w)
         for i in range(1, self.layers):
             dropped = drop(normalised(h, self.norm), self.dropout, generator)
             h = h + act(torch.baddbmm(weights[f"bias_hidden{i}"], dropped, weights[f"hidden{i}"]))
