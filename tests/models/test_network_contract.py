@@ -42,6 +42,11 @@ NETWORKS |= {
     name: (NETWORKS["mlp"][0] | MAPS, NETWORKS["mlp"][1] | {"map_dropout": 0.0})
     for name in ("cnn1d", "cnn1d_shuffled", "cnn2d", "cnn2d_shuffled")
 }
+NETWORKS |= dict.fromkeys(("gin", "gin_shuffled", "gat"), (NETWORKS["mlp"][0] | {"rounds": 2}, NETWORKS["mlp"][1]))
+NETWORKS |= dict.fromkeys(
+    ("hetero_graph", "hetero_graph_shuffled"),
+    (NETWORKS["mlp"][0] | {"node_width": 8}, NETWORKS["mlp"][1] | {"graph_dropout": 0.0}),
+)
 X = features(60, 8, 40)
 Y = linear_response(X)
 Y = (Y - Y.mean()) / Y.std()

@@ -170,5 +170,10 @@ MODELS: Registry[type[Model]] = Registry(
         "cnn2d_shuffled": "halfmax.models.networks.cnn:ShuffledPlaneCNN",
         "transformer": "halfmax.models.networks.transformer:ModuleTransformer",
         "fine_tuned": "halfmax.models.pretrained:FineTuned",
+        "gin": "halfmax.models.networks.molecules:GIN",
+        "gin_shuffled": "halfmax.models.networks.molecules:RewiredGIN",
+        "gat": "halfmax.models.networks.molecules:GAT",
+        "hetero_graph": "halfmax.models.networks.hetero:HeteroGraph",
+        "hetero_graph_shuffled": "halfmax.models.networks.hetero:ShuffledHeteroGraph",
     },
 )

@@ -134,7 +134,7 @@ class TwoTowerMLP(TwoTower):
         }
 
     def _learn_samples(self, x: PairFeatures, targets: npt.NDArray[np.float64], rng: np.random.Generator) -> None:
-        profile = self._view(x)
+        profile = TwoTower._view(self, x)  # a subclass may look at more
         gain = KernelRidge(focus=self.focus).fit(x, targets).gain_ if self.focus > 0 else np.float32(1.0)
         _, basis = rotation(profile * gain, rng, self.components)
         self.sample_mean_ = np.asarray(profile.mean(axis=0))

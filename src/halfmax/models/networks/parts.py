@@ -15,6 +15,8 @@ from halfmax.features.blocks import Block, FloatArray, PairFeatures, rows_of
 if TYPE_CHECKING:
     import torch
 
+#: Name to tensor; the first axis counts members.
+Weights = dict[str, "torch.Tensor"]
 ACTIVATIONS = ("relu", "tanh", "silu", "gelu")
 NORMS = ("none", "layer", "rms")
 PRECISIONS = ("float32", "bfloat16")
@@ -35,14 +37,25 @@ class Cells:
         self.weight = torch.as_tensor(weight, device=device)
         self.binary = task == "classification"
 
-    def loss(self, score: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the mean loss a measured cell of these samples and drugs (None = all), summed over members."""
+    def loss(
+        self,
+        score: torch.Tensor,
+        rows: torch.Tensor,
+        columns: torch.Tensor | None = None,
+        counted: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the mean loss a measured cell of these samples and drugs (None = all), summed over members.
+
+        With `counted`, of the shape of `score`, only cells where it is true.
+        """
         import torch
 
         target, weight = self.target[rows], self.weight[rows]
         if columns is not None:
             columns = columns.to(target.device)
             target, weight = target[..., columns], weight[..., columns]
+        if counted is not None:
+            weight = weight * counted
         if self.binary:
             error = torch.nn.functional.binary_cross_entropy_with_logits(score, target, reduction="none")
         else:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halfmax.errors import DataError
-from halfmax.features.blocks import FloatArray, PairFeatures, rows_of
+from halfmax.features.blocks import FloatArray, IndexArray, PairFeatures, rows_of
 from halfmax.models.base import (
     JSON,
     BaseModel,
@@ -29,6 +29,7 @@ from halfmax.models.networks.parts import (
     NORMS,
     PRECISIONS,
     Cells,
+    Weights,
     activation,
     drop,
     joined,
@@ -98,13 +99,11 @@ class TwoTower(BaseModel):
         """Return the names of the weights of `_entry`."""
         raise NotImplementedError
 
-    def _entry_weights(self, normal: Normal) -> dict[str, torch.Tensor]:
+    def _entry_weights(self, normal: Normal) -> Weights:
         """Return the first layers' weights before training, the first axis counting members."""
         raise NotImplementedError
 
-    def _entry(
-        self, weights: dict[str, torch.Tensor], x: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _entry(self, weights: Weights, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """Encode inputs, shape (members, n, …), to (members, n, width)."""
         raise NotImplementedError
 
@@ -114,7 +113,7 @@ class TwoTower(BaseModel):
 
     def _score(
         self,
-        weights: dict[str, torch.Tensor],
+        weights: Weights,
         sample: torch.Tensor,
         drug: torch.Tensor,
         bias: torch.Tensor,
@@ -125,9 +124,7 @@ class TwoTower(BaseModel):
 
         return torch.bmm(sample, drug.transpose(1, 2)) + bias[:, None]
 
-    def _scores(
-        self, weights: dict[str, torch.Tensor], sample: torch.Tensor, drug: torch.Tensor, bias: torch.Tensor
-    ) -> torch.Tensor:
+    def _scores(self, weights: Weights, sample: torch.Tensor, drug: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Return what `_score` does, in one product: for prediction."""
         import torch
 
@@ -217,13 +214,8 @@ class TwoTower(BaseModel):
             return [part.to(device) for part in torch.split(order, self.batch_size, dim=1)]
 
         def loss_of(batch: torch.Tensor) -> torch.Tensor:
-            columns = self._columns(len(rows), generator)
-            used, read = (rows, drugs) if columns is None else (rows[columns.numpy()], drugs[columns.to(device)])
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                h = self._samples(weights, samples[batch], generator)
-                v, bias = self._drugs(weights, read, used, generator)
-                score = self._score(weights, h, v, bias, generator)
-            return cells.loss(score.float(), batch, columns)
+                return self._batch_loss(weights, samples, drugs, rows, cells, batch, generator)
 
         valid_loss = None if valid is None else self._valid_loss(weights, valid, device)
         settings = LoopSettings(epochs, self.learning_rate, self.weight_decay, 5.0 * self.members, self.patience)
@@ -237,7 +229,24 @@ class TwoTower(BaseModel):
             {k: int(v) if k == "epoch" else v for k, v in record.items()} | {"member": "all"} for record in history
         ]
 
-    def _valid_loss(self, weights: dict[str, torch.Tensor], valid: Valid, device: torch.device):  # type: ignore[no-untyped-def]
+    def _batch_loss(
+        self,
+        weights: Weights,
+        samples: torch.Tensor,
+        drugs: torch.Tensor,
+        rows: IndexArray,
+        cells: Cells,
+        batch: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Return the loss of a batch of rows of `samples`, shape (members, n), summed over members."""
+        columns = self._columns(len(rows), generator)
+        used, read = (rows, drugs) if columns is None else (rows[columns.numpy()], drugs[columns.to(batch.device)])
+        h = self._samples(weights, samples[batch], generator)
+        v, bias = self._drugs(weights, read, used, generator)
+        return cells.loss(self._score(weights, h, v, bias, generator).float(), batch, columns)
+
+    def _valid_loss(self, weights: Weights, valid: Valid, device: torch.device):  # type: ignore[no-untyped-def]
         import torch
 
         x, y = valid
@@ -284,7 +293,7 @@ class TwoTower(BaseModel):
         """Return the names of the weights of `_drugs`, but for ``bias_identity``."""
         return ["drug_enter", "bias_drug_enter", "drug_leave", "bias_drug_leave", "identity"]
 
-    def _drug_weights(self, normal: Normal, n_drugs: int) -> dict[str, torch.Tensor]:
+    def _drug_weights(self, normal: Normal, n_drugs: int) -> Weights:
         """Return the drug side's weights before training; each drug's own bias starts at its mean."""
         import torch
 
@@ -304,9 +313,7 @@ class TwoTower(BaseModel):
     def _weights(self) -> dict[str, npt.NDArray[np.float32]]:
         return {name.removesuffix("_"): getattr(self, name) for name in self._names()}
 
-    def _samples(
-        self, weights: dict[str, torch.Tensor], x: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _samples(self, weights: Weights, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """Encode samples, shape (n, …) or, in a batch, (members, n, …), to (members, n, width)."""
         import torch
 
@@ -318,50 +325,41 @@ class TwoTower(BaseModel):
         return drop(normalised(h, self.norm), self.dropout, generator)
 
     def _drugs(
-        self,
-        weights: dict[str, torch.Tensor],
-        x: torch.Tensor,
-        rows: npt.NDArray[np.int64],
-        generator: torch.Generator | None,
+        self, weights: Weights, x: torch.Tensor, rows: IndexArray, generator: torch.Generator | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode drugs to vectors (members, n, width) and biases (members, n); `rows` -1 = unseen."""
         import torch
 
-        act = activation(self.activation)
-        members = len(weights["identity"])
-        x = drop(x.expand(members, -1, -1), self.drug_dropout, generator)
-        h = drop(act(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"])), self.drug_dropout, generator)
+        h = self._drug_hidden(weights, x, generator)
         out = torch.baddbmm(weights["bias_drug_leave"], h, weights["drug_leave"])
         return self._own(
             weights, out[..., :-1] * self.drug_gain, out[..., -1], rows, self._known(weights, rows, generator)
         )
 
-    def _own(
-        self,
-        weights: dict[str, torch.Tensor],
-        vector: torch.Tensor,
-        bias: torch.Tensor,
-        rows: npt.NDArray[np.int64],
-        known: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Put a seen drug's own vector and bias in the place of what was read from its features."""
+    def _drug_hidden(self, weights: Weights, x: torch.Tensor, generator: torch.Generator | None):  # type: ignore[no-untyped-def]
+        """Return the drug tower's hidden units, shape (members, n, drug_width)."""
         import torch
 
-        place = torch.as_tensor(np.maximum(rows, 0), device=vector.device)
+        x = drop(x.expand(len(weights["identity"]), -1, -1), self.drug_dropout, generator)
+        h = activation(self.activation)(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"]))
+        return drop(h, self.drug_dropout, generator)
+
+    def _own(
+        self, weights: Weights, vector: torch.Tensor, bias: torch.Tensor, rows: IndexArray, known: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put a seen drug's own vector and bias in the place of what was read from its features."""
+        place = np.maximum(rows, 0)
         vector = vector * (1 - known[..., None]) + weights["identity"][:, place] * known[..., None]
         return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
 
-    def _known(
-        self, weights: dict[str, torch.Tensor], rows: npt.NDArray[np.int64], generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _known(self, weights: Weights, rows: IndexArray, generator: torch.Generator | None) -> torch.Tensor:
         """Return 1 for drugs that go by their own vector, shape (members, n); in training a share does not."""
         import torch
 
         device, members = weights["identity"].device, len(weights["identity"])
         known = torch.as_tensor((rows >= 0) & self.drug_identity, device=device).float().expand(members, -1)
         if generator is not None and self.identity_dropout > 0:
-            kept = torch.rand(known.shape, generator=generator) >= self.identity_dropout
-            known = known * kept.to(device)
+            known = known * (torch.rand(known.shape, generator=generator) >= self.identity_dropout).to(device)
         return known
 
     def _learn_inputs(self, x: PairFeatures, targets: npt.NDArray[np.float64]) -> None:
@@ -381,12 +379,9 @@ class TwoTower(BaseModel):
         return rotated(self._drug_blocks(x), self.drug_mean_, self.drug_basis_, device)
 
     def _check_params(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise DataError(f"activation is {self.activation!r}; it is one of {', '.join(ACTIVATIONS)}.")
-        if self.norm not in NORMS:
-            raise DataError(f"norm is {self.norm!r}; it is one of {', '.join(NORMS)}.")
-        if self.precision not in PRECISIONS:
-            raise DataError(f"precision is {self.precision!r}; it is one of {', '.join(PRECISIONS)}.")
+        for name, known in (("activation", ACTIVATIONS), ("norm", NORMS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise DataError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(known)}.")
         for name in ("dropout", "input_dropout", "drug_dropout", "identity_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} is {getattr(self, name)}; it is at least 0 and below 1.")
