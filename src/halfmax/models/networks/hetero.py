@@ -283,7 +283,7 @@ class HeteroGraph(GraphInputs):
         expression = super()._samples(weights, samples[batch][..., : self.sample_basis_.shape[1]], generator)
         h = self._sample_side(weights, expression, graph["sample"])
         v, bias = self._drug_side(weights, graph["tower"], graph["drug"], rows, known)
-        return cells.loss((torch.bmm(h, v.transpose(1, 2)) + bias[:, None]).float(), batch, hide)
+        return cells.loss((torch.bmm(h, v.transpose(1, 2)) + bias[:, None]).float(), batch, counted=hide)
 
     def _samples(self, weights: Weights, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         hear = self._hears(weights, None)
