@@ -30,7 +30,7 @@ def with_targets(x: PairFeatures, target: np.ndarray) -> PairFeatures:
         drug_x=dict(x.drug_x)
         | {
             "targets": Block(hit, tuple(f"targets={gene}" for gene in GENES)),
-            "pathway": Block(hit[:, :1], ("pathway=EGFR signaling",)),
+            "pathway": Block(hit[:, :1], ("pathway=EGFR",)),
         },
     )
 
@@ -42,10 +42,10 @@ Y = linear_response(X)
 def test_the_graph_holds_what_is_known():
     known = knowledge_of(X, {"mine": ["BRAF", "MTOR", "NOSUCH"]})
     assert known.genes == tuple(sorted(GENES))
-    assert known.groups == ("pathway=EGFR signaling", "set=mine")
+    assert known.groups == ("pathway=EGFR", "set=mine")
     member = {(known.genes[i], known.groups[j]) for i, j in np.argwhere(known.member)}
-    assert {("EGFR", "pathway=EGFR signaling"), ("BRAF", "set=mine"), ("MTOR", "set=mine")} <= member
-    assert ("CDK4", "pathway=EGFR signaling") not in member
+    assert {("EGFR", "pathway=EGFR"), ("BRAF", "set=mine"), ("MTOR", "set=mine")} <= member
+    assert ("CDK4", "pathway=EGFR") not in member
     edges = drug_edges(X, known)
     assert edges[0].tolist() == [0, 0, 1, 0, 0, 1, 0]  # EGFR and its pathway
     assert edges.sum(axis=1).tolist() == [2, 1, 1, 1, 1] * 2

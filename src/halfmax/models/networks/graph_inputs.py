@@ -41,7 +41,7 @@ class GraphInputs(TwoTowerMLP):
         self.member_ = known.member
         self.sample_ids_ = x.sample_ids
         values = self._expression(x)
-        there = np.isfinite(values).any(axis=0)
+        there = np.asarray(np.isfinite(values).any(axis=0))
         mean, sd = (np.zeros(len(there), dtype=np.float32) for _ in range(2))
         mean[there], sd[there] = np.nanmean(values[:, there], axis=0), np.nanstd(values[:, there], axis=0)
         self.gene_mean_, self.gene_sd_, self.profiled_ = mean, sd, np.flatnonzero(sd > 1e-6)

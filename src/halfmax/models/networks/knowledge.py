@@ -88,7 +88,7 @@ def knowledge_of(
 
 def _without_loners(x: PairFeatures, known: Knowledge) -> Knowledge:
     n = len(known.genes)
-    hit = drug_edges(x, known).any(axis=0)
+    hit = np.asarray(drug_edges(x, known).any(axis=0))
     profiled = {name for modality in x.modalities for name in x.sample_x[modality].names}
     kept = np.flatnonzero([hit[i] or gene in profiled for i, gene in enumerate(known.genes)])
     groups = np.flatnonzero(hit[n:] | (known.member[kept].sum(axis=0) > 0))

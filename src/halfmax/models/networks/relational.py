@@ -75,7 +75,7 @@ class SampleEdges:
 
     def of_genes(self, g: torch.Tensor) -> Weights:
         """Return what samples hear from genes, by relation."""
-        told = {}
+        told: Weights = {}
         if len(self.profiled):
             told |= {"over": self.over @ g[:, self.profiled], "under": self.under @ g[:, self.profiled]}
         return told | ({"mutated": self.mutated @ g[:, self.mutable]} if len(self.mutable) else {})
