@@ -344,16 +344,6 @@ class TwoTower(BaseModel):
         h = activation(self.activation)(torch.baddbmm(weights["bias_drug_enter"], x, weights["drug_enter"]))
         return drop(h, self.drug_dropout, generator)
 
-    def _known(self, weights: Weights, rows: IndexArray, generator: torch.Generator | None) -> torch.Tensor:
-        """Return 1 for drugs that use what is their own, shape (members, n); in training a share does not."""
-        import torch
-
-        device, members = weights["identity"].device, len(weights["identity"])
-        known = torch.as_tensor((rows >= 0) & self.drug_identity, device=device).float().expand(members, -1)
-        if generator is not None and self.identity_dropout > 0:
-            known = known * (torch.rand(known.shape, generator=generator) >= self.identity_dropout).to(device)
-        return known
-
     def _own(
         self, weights: Weights, vector: torch.Tensor, bias: torch.Tensor, rows: IndexArray, known: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -361,6 +351,16 @@ class TwoTower(BaseModel):
         place = np.maximum(rows, 0)
         vector = vector * (1 - known[..., None]) + weights["identity"][:, place] * known[..., None]
         return vector, bias * (1 - known) + weights["bias_identity"][:, place] * known
+
+    def _known(self, weights: Weights, rows: IndexArray, generator: torch.Generator | None) -> torch.Tensor:
+        """Return 1 for drugs that go by their own vector, shape (members, n); in training a share does not."""
+        import torch
+
+        device, members = weights["identity"].device, len(weights["identity"])
+        known = torch.as_tensor((rows >= 0) & self.drug_identity, device=device).float().expand(members, -1)
+        if generator is not None and self.identity_dropout > 0:
+            known = known * (torch.rand(known.shape, generator=generator) >= self.identity_dropout).to(device)
+        return known
 
     def _learn_inputs(self, x: PairFeatures, targets: npt.NDArray[np.float64]) -> None:
         rng = np.random.default_rng(self.seed)
