@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -195,6 +195,11 @@ def match_genes(have: Iterable[str], want: Iterable[str]) -> GeneMatch:
     want
         Names of the model's genes, in its order.
     """
+    return _match(tuple(map(str, have)), tuple(map(str, want)))
+
+
+@lru_cache(maxsize=8)  # a service is sent the same list of genes again and again
+def _match(have: tuple[str, ...], want: tuple[str, ...]) -> GeneMatch:
     have_map, want_map = map_genes(have), map_genes(want)
     same_text: dict[str, list[int]] = defaultdict(list)
     same_gene: dict[str, list[tuple[int, int]]] = defaultdict(list)

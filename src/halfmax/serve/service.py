@@ -1,0 +1,386 @@
+"""Service: one object around a loaded predictor that answers what the API, the pages and a notebook ask."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from halfmax import RESEARCH_USE
+from halfmax.data.dataset import ResponseDataset
+from halfmax.data.findings import Finding
+from halfmax.data.readers import embedded
+from halfmax.data.storage import MANIFEST
+from halfmax.errors import DataError, HalfmaxError, UnknownNameError, did_you_mean
+from halfmax.features.pipeline import omics_block
+from halfmax.predictor import Predictor
+from halfmax.serve.encode import ServedPipeline
+
+if TYPE_CHECKING:
+    from halfmax.features.blocks import FloatArray
+
+log = logging.getLogger(__name__)
+#: Answers kept, and the most samples of one that is.
+_KEPT_ANSWERS, _KEPT_SAMPLES = 256, 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A table and what there is to say about it.
+
+    Parameters
+    ----------
+    table
+        One row a pair, sample or gene.
+    findings
+        What was seen and done on the way.
+    """
+
+    table: pd.DataFrame
+    findings: tuple[Finding, ...] = ()
+
+
+class Service:
+    """Answers questions about samples with one predictor; safe to call from several threads.
+
+    Parameters
+    ----------
+    predictor
+        A fitted predictor; the service works on a copy of it that encodes its drugs once.
+    name, digest
+        What it is called, and the sha256 of its manifest: the same digest gives the same answers.
+    dataset
+        Samples to compare with and to pick examples from; found among the converted datasets if None.
+    """
+
+    def __init__(
+        self, predictor: Predictor, *, name: str = "predictor", digest: str = "", dataset: ResponseDataset | None = None
+    ) -> None:
+        served = Predictor(predictor.model, predictor.model_name)
+        vars(served).update(vars(predictor))
+        served.features_ = ServedPipeline.of(predictor.features_, predictor.drugs_)
+        self.predictor = served
+        self.name, self.digest = name, digest
+        self._dataset = dataset
+        self._looked = dataset is not None
+        self._encoded: tuple[npt.NDArray[np.str_], FloatArray] | None = None
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._lock = threading.Lock()
+        self._slow = threading.RLock()
+
+    @classmethod
+    def open(cls, folder: Path, *, name: str | None = None, dataset: ResponseDataset | None = None) -> Service:
+        """Load a saved predictor; raise ModelFileError if anything in the folder is missing, foreign or changed."""
+        predictor = Predictor.load(folder)
+        return cls(predictor, name=name or predictor.model_name, digest=digest_of(folder), dataset=dataset)
+
+    @property
+    def measure(self) -> str:
+        """What is predicted, with its unit."""
+        return self.predictor.measure_.label
+
+    @property
+    def dataset(self) -> ResponseDataset | None:
+        """The dataset of the training samples, or None where it is not on this machine."""
+        with self._slow:
+            if not self._looked:
+                self._dataset, self._looked = _find_dataset(self.predictor), True
+            return self._dataset
+
+    def predict(
+        self,
+        omics: Mapping[str, pd.DataFrame],
+        *,
+        drugs: Sequence[str] | None = None,
+        samples: pd.DataFrame | None = None,
+        allow_low_coverage: bool = False,
+        harmonise: str = "none",
+    ) -> Answer:
+        """Predict samples × drugs.
+
+        Parameters
+        ----------
+        omics, samples, allow_low_coverage, harmonise
+            See `Predictor.predict_samples`.
+        drugs
+            Ids or names; all by default. Ranks are among all drugs of the predictor, whichever are asked for.
+
+        Returns
+        -------
+        The table of `Predictor.predict_samples`, with drug_name.
+        """
+        wanted = None if drugs is None else self.predictor.find_drugs(drugs).index
+        options = {"allow_low_coverage": allow_low_coverage, "harmonise": harmonise}
+        key = _key(omics, samples, options)
+        with self._lock:
+            if (answer := self._answers.get(key)) is not None:
+                self._answers.move_to_end(key)
+        if answer is None:
+            answer = self._predict(omics, samples, allow_low_coverage=allow_low_coverage, harmonise=harmonise)
+            if sum(len(frame) for frame in omics.values()) <= _KEPT_SAMPLES:
+                with self._lock:
+                    self._answers[key] = answer
+                    while len(self._answers) > _KEPT_ANSWERS:
+                        self._answers.popitem(last=False)
+        if wanted is None:
+            return answer
+        rows = answer.table["drug_id"].isin(wanted)
+        return Answer(answer.table[rows].reset_index(drop=True), answer.findings)
+
+    def rank(self, omics: Mapping[str, pd.DataFrame], *, top: int | None = None, **options: Any) -> Answer:
+        """Predict, and keep the `top` drugs of each sample, most sensitive first against each drug's own mean."""
+        answer = self.predict(omics, **options)
+        if top is None:
+            return answer
+        return Answer(answer.table[answer.table["rank"] <= top].reset_index(drop=True), answer.findings)
+
+    def similar(self, omics: Mapping[str, pd.DataFrame], *, n: int = 10) -> Answer:
+        """Return the training samples that are most like each sample.
+
+        Returns
+        -------
+        Columns sample_id, rank, similar_id, similarity (Pearson correlation of the profiles as the model reads them)
+        and what the samples table says (tissue, cancer_type).
+
+        Raises
+        ------
+        DataError
+            If the training samples are not on this machine.
+        """
+        ids, known = self._training_profiles()
+        matched, findings = self.match(omics)
+        profile = _unit(self._profiles(matched))
+        likeness = profile @ known.T
+        n = min(n, len(ids))
+        order = np.argsort(-likeness, axis=1, kind="stable")[:, :n]
+        names = matched["expression"].index.to_numpy(dtype=object)
+        table = pd.DataFrame(
+            {
+                "sample_id": np.repeat(names, n),
+                "rank": np.tile(np.arange(1, n + 1), len(names)),
+                "similar_id": ids[order].ravel(),
+                "similarity": np.take_along_axis(likeness, order, axis=1).ravel().astype(np.float64),
+            }
+        )
+        about = self._samples()
+        columns = [c for c in ("tissue", "cancer_type") if c in about]
+        return Answer(table.join(about[columns], on="similar_id"), findings)
+
+    def match(self, omics: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], tuple[Finding, ...]]:
+        """Return each modality with the predictor's own features in its order, NaN where missing, and what was found.
+
+        Raises
+        ------
+        DataError
+            If expression is needed and absent, or too few of the predictor's genes are there.
+        """
+        from halfmax.data.identifiers import match_genes
+
+        matched, findings = {}, []
+        for modality in self.predictor.features_.modalities:
+            if modality not in omics:
+                continue
+            names = self.predictor.features_.input_names(modality)
+            match = match_genes(map(str, omics[modality].columns), names)
+            match.require()
+            findings += match.findings
+            values = match.take(omics[modality].to_numpy(dtype=np.float32))
+            matched[modality] = pd.DataFrame(values, index=omics[modality].index.astype(str), columns=list(names))
+        if "expression" in self.predictor.features_.modalities and "expression" not in matched:
+            raise DataError("this predictor needs expression; give a table of samples × genes.")
+        return matched, tuple(findings)
+
+    def drugs(self) -> pd.DataFrame:
+        """Return the drugs it knows: index drug_id; what is known of them, n_samples and mean in training."""
+        table, reference = self.predictor.drugs_, self.predictor.reference_
+        index = pd.Index(reference["drug_id"].astype(object))
+        return table.assign(
+            n_samples=pd.Series(reference["n"], index=index).reindex(table.index),
+            mean=pd.Series(reference["mean"], index=index).reindex(table.index),
+        )
+
+    def drug_quantiles(self, drug: str) -> npt.NDArray[np.float64]:
+        """Return the 101 quantiles of a drug's measured values in training, shape ``(101,)`` [measure.unit]."""
+        drug_id = str(self.predictor.find_drugs([drug]).index[0])
+        row = np.flatnonzero(self.predictor.reference_["drug_id"] == drug_id)
+        if not len(row):
+            raise UnknownNameError(f"{drug_id} was not measured in training.")
+        return np.asarray(self.predictor.reference_["quantiles"][row[0]], dtype=np.float64)
+
+    def genes(self, modality: str = "expression") -> tuple[str, ...]:
+        """Return the features that the predictor reads of a modality."""
+        if modality not in self.predictor.features_.modalities:
+            known = self.predictor.features_.modalities
+            raise UnknownNameError(
+                f"this predictor reads no {modality!r}.{did_you_mean(modality, known)} It reads: {', '.join(known)}."
+            )
+        return self.predictor.features_.input_names(modality)
+
+    def card(self) -> dict[str, Any]:
+        """Return what a reader must know of the predictor, as plain JSON."""
+        p = self.predictor
+        return {
+            "research_use": RESEARCH_USE,
+            "name": self.name,
+            "digest": self.digest,
+            "model": p.model_name,
+            "parameters": p.model.get_params(),
+            "measure": p.measure_.name,
+            "unit": p.measure_.unit,
+            "higher_is_sensitive": p.measure_.higher_is_sensitive,
+            "modalities": {m: len(p.features_.input_names(m)) for m in p.features_.modalities},
+            "n_drugs": len(p.drugs_),
+            "training": json.loads(json.dumps(p.about_, default=str)),
+            "intended_use": "Ranking drugs by predicted in-vitro response of a sample, as a hypothesis for experiments.",
+            "limits": "Learned from cell lines; not validated in patients. A difference is not a recommendation.",
+        }
+
+    def statistics(self) -> dict[str, Any]:
+        """Return counts and the spread of the dataset of the training samples, as plain JSON."""
+        dataset = self._need_dataset()
+        value = dataset.response["value"].dropna()
+        tissue = dataset.samples["tissue"] if "tissue" in dataset.samples else pd.Series(dtype=object)
+        return {
+            "name": dataset.name,
+            "measure": dataset.measure.label,
+            "n_samples": len(dataset.samples),
+            "n_drugs": len(dataset.drugs),
+            "n_pairs": int(dataset.n_pairs),
+            "share_measured": len(value) / max(len(dataset.samples) * len(dataset.drugs), 1),
+            "modalities": {
+                m: {"n_samples": len(frame), "n_features": frame.shape[1]} for m, frame in dataset.omics.items()
+            },
+            "tissues": {str(k): int(n) for k, n in tissue.dropna().value_counts().items()},
+            "quantiles": {str(q): float(value.quantile(q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)},
+        }
+
+    def sample_ids(self) -> tuple[str, ...]:
+        """Return the training samples whose profiles are on this machine."""
+        dataset = self.dataset
+        modality = self.predictor.features_.modalities[0]
+        return () if dataset is None or modality not in dataset.omics else tuple(map(str, dataset.omics[modality].index))
+
+    def known_samples(self, ids: Sequence[str]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+        """Return profiles and table of training samples, for examples and comparison.
+
+        Raises
+        ------
+        UnknownNameError
+            If one of them is not among the training samples.
+        """
+        dataset, known = self._need_dataset(), set(self.sample_ids())
+        if unknown := [i for i in ids if i not in known]:
+            hint = did_you_mean(unknown[0], known)
+            raise UnknownNameError(f"{len(unknown)} samples are not among the {len(known)} known ones: {unknown[0]!r}.{hint}")
+        wanted = list(dict.fromkeys(ids))
+        modalities = [m for m in self.predictor.features_.modalities if m in dataset.omics]
+        omics = {m: dataset.omics[m].reindex(wanted) for m in modalities}
+        return omics, dataset.samples.loc[wanted]
+
+    def _predict(
+        self,
+        omics: Mapping[str, pd.DataFrame],
+        samples: pd.DataFrame | None,
+        *,
+        allow_low_coverage: bool,
+        harmonise: str,
+    ) -> Answer:
+        table, matches = self.predictor.predict_samples(
+            omics, samples=samples, allow_low_coverage=allow_low_coverage, harmonise=harmonise
+        )
+        findings = tuple(finding for match in matches.values() for finding in match.findings)
+        if "name" in self.predictor.drugs_:
+            names = self.predictor.drugs_["name"].reindex(table["drug_id"]).to_numpy()
+            table.insert(2, "drug_name", names)
+        return Answer(table, findings)
+
+    def _profiles(self, matched: Mapping[str, pd.DataFrame]) -> FloatArray:
+        """Return expression as the model reads it, shape ``(n_samples, n_features)``."""
+        block = self.predictor.features_.blocks_["expression"]
+        frame = matched["expression"]
+        dataset = ResponseDataset(
+            "profiles",
+            self.predictor.measure_,
+            pd.DataFrame({"sample_id": [], "drug_id": [], "value": []}).astype({"sample_id": object, "drug_id": object}),
+            pd.DataFrame(index=frame.index),
+            self.predictor.drugs_.iloc[:0],
+            {"expression": frame},
+        )
+        return block.transform(omics_block(dataset, "expression")).values
+
+    def _training_profiles(self) -> tuple[npt.NDArray[np.str_], FloatArray]:
+        with self._slow:
+            if self._encoded is None:
+                omics, _ = self.known_samples(self.sample_ids())
+                expression, _ = self.match({"expression": omics["expression"]})
+                self._encoded = np.array(self.sample_ids(), dtype=object), _unit(self._profiles(expression))
+            return self._encoded
+
+    def _samples(self) -> pd.DataFrame:
+        return self._need_dataset().samples
+
+    def _need_dataset(self) -> ResponseDataset:
+        if (dataset := self.dataset) is None:
+            name = self.predictor.about_.get("data", {}).get("name", "unknown")
+            raise DataError(
+                f"the training data {name!r} is not on this machine; start the service with --data FOLDER, or fetch it "
+                "with: halfmax data fetch."
+            )
+        return dataset
+
+
+def digest_of(folder: Path) -> str:
+    """Return the sha256 of a predictor folder's manifest, which holds those of all its files."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
+
+def limit_threads(n: int) -> None:
+    """Let linear algebra and torch use `n` threads in this process, so that requests do not fight for the cores."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=n)
+    import torch
+
+    torch.set_num_threads(n)
+
+
+def _unit(profiles: FloatArray) -> FloatArray:
+    """Return the profiles centred and with length one, so that a product is a correlation."""
+    centred = profiles - profiles.mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+
+
+def _key(omics: Mapping[str, pd.DataFrame], samples: pd.DataFrame | None, options: Mapping[str, object]) -> str:
+    """Return a hash of everything that the answer depends on."""
+    hashed = hashlib.sha256(repr(sorted(options.items())).encode())
+    for modality in sorted(omics):
+        frame = omics[modality]
+        names = [modality, *map(str, frame.index), "", *map(str, frame.columns)]
+        hashed.update("\x1f".join(names).encode("utf-8", "surrogatepass"))
+        hashed.update(np.ascontiguousarray(frame.to_numpy(dtype=np.float32)).tobytes())
+    if samples is not None:
+        hashed.update(samples.to_csv().encode("utf-8", "surrogatepass"))
+    return hashed.hexdigest()
+
+
+def _find_dataset(predictor: Predictor) -> ResponseDataset | None:
+    """Return the embedded dataset that a predictor was trained on, if it is converted already; nothing is fetched."""
+    name = str(predictor.about_.get("data", {}).get("name", ""))
+    for known in embedded.EMBEDDED:
+        folder = embedded.describe(known)["folders"].get(predictor.measure_.name)
+        if folder and name.lower().startswith(known.lower()):
+            try:
+                return ResponseDataset.load(folder)
+            except HalfmaxError as error:
+                log.warning("the dataset %s cannot be read: %s", known, error)
+    return None
