@@ -22,9 +22,10 @@ FILES = [*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) i
 ORDER = [
     *("errors", "registry", "state", "cluster", "data", "labels", "features", "split", "models", "config", "metrics"),
     *(
-        "uncertainty",
         "panel",
         "background",
+        "uncertainty",
+        "card",
         "model_folder",
         "predictor",
         "resume",

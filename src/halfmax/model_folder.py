@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from halfmax.background import Background
+from halfmax.card import FILES as CARD
+from halfmax.card import card_text, make_card
 from halfmax.data.dataset import Measure
 from halfmax.data.storage import atomic_folder, read_verified, write_json
 from halfmax.errors import HalfmaxError, ModelFileError, examples
@@ -18,6 +20,8 @@ from halfmax.features.pipeline import FeaturePipeline
 from halfmax.models.base import MODELS
 from halfmax.panel import Panel
 from halfmax.state import State
+from halfmax.uncertainty.conformal import Intervals
+from halfmax.uncertainty.domain import Domain
 
 if TYPE_CHECKING:
     from halfmax.predictor import Predictor
@@ -44,6 +48,10 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
     background = predictor.background_
     if background is not None:
         arrays |= {f"background/{k}": v for k, v in background.arrays().items()}
+    for new, found in predictor.intervals_.items():
+        arrays |= {f"interval/{new}/{k}": v for k, v in found.arrays().items()}
+    if predictor.domain_ is not None:
+        arrays |= {f"domain/{k}": v for k, v in predictor.domain_.get_arrays().items()}
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -61,12 +69,20 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         "drugs": _table_to_json(predictor.drugs_),
         "panels": {new: panel.ids.tolist() for new, panel in predictor.panels_.items()},
         "background": {} if background is None else background.manifest(),
+        "intervals": {
+            new: {"drug_ids": found.drug_ids.tolist(), "sample_ids": found.sample_ids.tolist()}
+            for new, found in predictor.intervals_.items()
+        },
+        "domain": None if predictor.domain_ is None else predictor.domain_.texts(),
         "about": predictor.about_,
     }
     with atomic_folder(folder) as work:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, work / ARRAYS)
         for name, text in model.files.items():
             (work / name).write_text(text, encoding="utf-8")
+        card = make_card(predictor)
+        (work / CARD[0]).write_text(card_text(card), encoding="utf-8")
+        write_json(work / CARD[1], card)
         write_json(work / "manifest.json", manifest, hash_siblings=True)
     return folder
 
@@ -75,7 +91,7 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
     """Read a predictor into a new `kind` after checking every file; nothing in it is executed."""
     manifest = read_verified(folder, FORMAT, FORMAT_VERSION)
     arrays = _read_arrays(folder / ARRAYS)
-    own = {ARRAYS, "manifest.json"}
+    own = {ARRAYS, "manifest.json", *CARD}
     files = {n: (folder / n).read_text(encoding="utf-8") for n in manifest["files"] if n not in own}
     try:
         spec = manifest["model"]
@@ -96,6 +112,12 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
         predictor.panels_ = {panel.new: panel for panel in read}
         kept = manifest.get("background", {})  # absent in folders of earlier versions
         predictor.background_ = Background.from_parts(kept, _part(arrays, "background"))
+        predictor.intervals_ = {
+            new: Intervals.of(new, ids["drug_ids"], ids["sample_ids"], _part(arrays, f"interval/{new}"))
+            for new, ids in manifest.get("intervals", {}).items()  # absent in folders of earlier versions
+        }
+        texts = manifest.get("domain")
+        predictor.domain_ = None if texts is None else Domain.of(_part(arrays, "domain"), texts)
         if {len(v) for v in predictor.reference_.values()} != {len(drug_ids)}:
             raise ModelFileError("the reference tables differ in length")
     except HalfmaxError as error:
