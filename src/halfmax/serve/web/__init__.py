@@ -1,0 +1,1 @@
+"""The pages: server-rendered, on the same service as the API."""
