@@ -5,17 +5,79 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from halfmax.data.dataset import ResponseDataset
 from halfmax.data.synthetic import make_dataset
 from halfmax.predictor import Predictor
 
 for _module in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "python_multipart"):
     pytest.importorskip(_module)
 
-DATASET = make_dataset(60, 6, 50)
-PROFILES = make_dataset(4, 6, 50, seed=9).omics["expression"]
+_GENES = [
+    "A1BG",
+    "A2M",
+    "AAAS",
+    "AACS",
+    "AADAC",
+    "AARS1",
+    "ABAT",
+    "ABCA1",
+    "ABCB1",
+    "ABCC1",
+    "ABCG2",
+    "ABL1",
+    "ACACA",
+    "ACHE",
+    "ACO1",
+    "ACP1",
+    "ACTA2",
+    "ACTB",
+    "ACVR1",
+    "ADA",
+    "ADAM10",
+    "ADH5",
+    "ADK",
+    "ADRB2",
+    "AGER",
+    "AHR",
+    "AKT1",
+    "ALB",
+    "ALDOA",
+    "ALK",
+    "AMPD1",
+    "ANXA1",
+    "APC",
+    "APOE",
+    "AR",
+    "ARAF",
+    "ARG1",
+    "ATM",
+    "AXL",
+    "BAX",
+    "BCL2",
+    "BRAF",
+    "BRCA1",
+    "BRCA2",
+    "CASP3",
+    "CCND1",
+    "CDK2",
+    "CDK4",
+    "EGFR",
+    "TP53",
+]
+
+
+def _with_genes(seed: int, n: int) -> ResponseDataset:
+    """Return a made-up dataset whose genes have names that readers know."""
+    made = make_dataset(n, 6, len(_GENES), seed=seed)
+    return replace(made, omics={"expression": made.omics["expression"].set_axis(_GENES, axis=1)})
+
+
+DATASET = _with_genes(0, 60)
+PROFILES = _with_genes(9, 4).omics["expression"]
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,7 @@ def raw(server, body, path="/predict", **headers):
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", '"nan"', "1e400", "true", '"5"', "[1]"])
 def test_what_is_no_number_is_422(shared, value):
-    answer = raw(shared, f'{{"samples": [{{"expression": {{"G001": {value}}}}}]}}')
+    answer = raw(shared, f'{{"samples": [{{"expression": {{"TP53": {value}}}}}]}}')
     assert answer.status_code == 422, answer.text
     assert answer.json()["code"] in ("not-a-number", "invalid-request")
 

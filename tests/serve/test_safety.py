@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from halfmax.errors import DataError
-from halfmax.serve.molecules import SmilesChecker
+from halfmax.serve import molecules
 from tests.serve.conftest import PROFILES
 
 CANARY = "PATIENT-4711-CANARY"
@@ -86,33 +86,23 @@ def test_it_drains_readiness_first_and_finishes_what_it_began(serve, monkeypatch
 def test_slow_bodies_and_slow_headers_are_given_up(serve, monkeypatch):
     monkeypatch.setattr("halfmax.serve.server.HEADER_SECONDS", 0.5)
     server = serve(body_seconds=0.5)
-    slow_headers = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    slow_headers.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
-    slow_body = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    slow_body.sendall(
-        b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
-    )
-    assert b" 408 " in slow_body.recv(4096)
-    assert slow_headers.recv(4096) == b""
+    head = b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
+    place = ("127.0.0.1", server.port)
+    with socket.create_connection(place, timeout=20) as headers, socket.create_connection(place, timeout=20) as body:
+        headers.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+        body.sendall(head + b"{")
+        assert b" 408 " in body.recv(4096)
+        assert headers.recv(4096) == b""
     assert requests.get(f"{server.url}/livez", timeout=5).status_code == 200
 
 
 def test_a_structure_that_hangs_the_child_is_given_up_and_the_next_is_checked(monkeypatch):
-    checker = SmilesChecker(seconds=0.5)
+    hanging = 'if smiles == "CCC":\n            __import__("time").sleep(60)\n        whole = '
+    monkeypatch.setattr(molecules, "_CHILD", molecules._CHILD.replace("whole = ", hanging))
+    checker = molecules.SmilesChecker(seconds=1.0)
     assert checker.check("CCO")["smiles"] == "CCO"
-    ask, first = checker._ask, []
-
-    def hang(child, line, seconds):
-        if line is not None and not first:
-            first.append(line)
-            child.send_signal(19)  # stopped: alive, and silent
-        return ask(child, line, seconds)
-
-    monkeypatch.setattr(checker, "_ask", hang)
-    started = time.monotonic()
-    with pytest.raises(DataError, match="more than 0.5 s"):
+    with pytest.raises(DataError, match="more than 1 s"):
         checker.check("CCC")
-    assert time.monotonic() - started < 5
     assert checker.check("CCCC")["heavy_atoms"] == 4
     checker.close()
 

@@ -112,11 +112,11 @@ def test_a_job_goes_its_way_once(database):
 
 
 def test_a_silent_worker_loses_its_job_and_cannot_write(database):
-    queue = Queue(database, lease=0.05)
+    queue = Queue(database, lease=1.5)
     queue.submit("a", "{}")
     slow = queue.claim("slow")
     assert queue.claim("fast") is None
-    time.sleep(0.1)
+    time.sleep(1.6)
     fast = queue.claim("fast")
     assert (fast.job_id, fast.attempts) == (slow.job_id, 2)
     assert not queue.finish(slow, "slow", "1" * 64)

@@ -17,6 +17,7 @@ _CHILD = """
 import json, sys
 from halfmax.data.structures import check_smiles, inchi_key, parse_smiles
 from halfmax.errors import DataError
+parse_smiles("C")  # loads RDKit
 print("ready", flush=True)
 for line in sys.stdin:
     try:
