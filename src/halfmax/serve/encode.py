@@ -20,6 +20,7 @@ class ServedPipeline(FeaturePipeline):
     or that differ from them in any column, are encoded as ever.
     """
 
+    samples_: FeaturePipeline
     drugs_: pd.DataFrame
     encoded_: PairFeatures
 
@@ -28,6 +29,8 @@ class ServedPipeline(FeaturePipeline):
         """Return the same pipeline with `drugs` (index = drug_id) encoded."""
         served = cls(fitted.modalities, fitted.categories, fitted.drug_blocks, fitted.steps, fitted.unknown)
         served.levels_, served.blocks_ = fitted.levels_, fitted.blocks_
+        served.samples_ = FeaturePipeline(fitted.modalities, fitted.categories, (), None, fitted.unknown)
+        served.samples_.levels_, served.samples_.blocks_ = fitted.levels_, fitted.blocks_
         served.drugs_ = drugs
         served.encoded_ = fitted.transform(_without_samples(drugs))
         return served
@@ -39,8 +42,9 @@ class ServedPipeline(FeaturePipeline):
         rows = rows_of(drug_ids, known.drug_ids)
         if dataset.drug_features or (rows < 0).any() or not dataset.drugs.equals(self.drugs_.iloc[rows]):
             return super().transform(dataset)
-        x = super().transform(replace(dataset, drugs=dataset.drugs.iloc[:0], response=_no_pairs()))
         response = dataset.response
+        first = response.iloc[:1]
+        x = self.samples_.transform(replace(dataset, drugs=dataset.drugs.loc[first["drug_id"]], response=first))
         return replace(
             x,
             drug_ids=drug_ids,
@@ -55,12 +59,8 @@ def _places(ids: pd.Series, index: pd.Index) -> np.ndarray[tuple[int], np.dtype[
     return np.asarray(index.get_indexer(pd.Index(ids)), dtype=np.int64)
 
 
-def _no_pairs() -> pd.DataFrame:
-    text = pd.Series(dtype=object)
-    return pd.DataFrame({"sample_id": text, "drug_id": text, "value": pd.Series(dtype=np.float64)})
-
-
 def _without_samples(drugs: pd.DataFrame) -> ResponseDataset:
     """Return a dataset of these drugs and one sample without a profile."""
     samples = pd.DataFrame(index=pd.Index(["none"], name="sample_id"))
-    return ResponseDataset("drugs", Measure("none", "", higher_is_sensitive=False), _no_pairs(), samples, drugs, {})
+    pairs = pd.DataFrame({"sample_id": ["none"], "drug_id": [drugs.index[0]], "value": [np.nan]})
+    return ResponseDataset("drugs", Measure("none", "", higher_is_sensitive=False), pairs, samples, drugs, {})

@@ -21,6 +21,7 @@ from halfmax.serve.settings import ServeSettings
 log = logging.getLogger("halfmax.serve.access")
 #: Answered whatever the load, and while the service drains.
 PROBES = frozenset(("/livez", "/readyz", "/api/v1/health/live", "/api/v1/health/ready"))
+PREFIX = "/api/v1"
 _PIECE = 1 << 20
 _UPLOADS = ("/upload",)
 _HEADERS = (
@@ -54,6 +55,7 @@ class Guard:
         self.app, self.settings, self.load = app, settings, load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -87,7 +89,7 @@ class Guard:
         finally:
             self.load.in_flight -= not probe
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "-")
+            route = _route(scope)
             self.load.metrics.count(scope["method"], route, status, seconds)
             log.info("%s %s %s %d %.1f ms", request_id, scope["method"], route, status, seconds * 1e3)
 
@@ -165,6 +167,13 @@ class Body:
     def _too_large(self, limit: int) -> RequestProblem:
         hint = "send fewer samples at once, or submit a job with a file"
         return RequestProblem(413, "too-large", f"the body is larger than {limit:,} bytes.", hint=hint)
+
+
+def _route(scope: Scope) -> str:
+    """Return the pattern that a path fits, never the path itself, which may hold what a client sent."""
+    path = getattr(scope.get("route"), "path", "-")
+    inside = scope["path"].startswith(PREFIX) and path.startswith("/") and not path.startswith(PREFIX)
+    return f"{PREFIX}{path}" if inside else path
 
 
 def _where(error: BaseException) -> str:

@@ -57,7 +57,9 @@ def samples_of(asked: Asked, service: Service, settings: ServeSettings) -> Sampl
         raise DataError("the request names no sample, or both kinds; give either samples or known.")
     n = len(asked.samples) + len(asked.known)
     if n > settings.max_samples:
-        raise RequestProblem(413, "too-many-samples", f"{n} samples are more than {settings.max_samples}; submit a job.")
+        raise RequestProblem(
+            413, "too-many-samples", f"{n} samples are more than {settings.max_samples}; submit a job."
+        )
     if asked.known:
         omics, about = service.known_samples(asked.known)
         return Samples(omics, about)
@@ -165,7 +167,9 @@ def _frame(profiles: Sequence[Profile], modality: str) -> pd.DataFrame | None:
             content[row, [place[name] for name in values]] = np.array(list(values.values()), dtype=np.float32)
         names = list(place)
     if np.isinf(content).any():
-        raise DataError(f"{int(np.isinf(content).sum())} values of {modality} are too large; correct or leave them out.")
+        raise DataError(
+            f"{int(np.isinf(content).sum())} values of {modality} are too large; correct or leave them out."
+        )
     frame = pd.DataFrame(content, index=pd.Index([i for i, _ in given], dtype=object, name="sample_id"), columns=names)
     if not frame.columns.is_unique or not frame.shape[1]:
         raise DataError(f"{modality} holds no feature, or one twice; send each once.")

@@ -102,8 +102,11 @@ def problem_response(problem: RequestProblem, request_id: str = "") -> Response:
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Answer an error of a route."""
-    return problem_response(as_problem(error), getattr(request.state, "request_id", ""))
+    """Answer an error of a route; a name that is not known is a 404 in the path, and a 422 in what is sent."""
+    problem = as_problem(error)
+    if isinstance(error, UnknownNameError) and request.method == "POST":
+        problem.status_code = 422
+    return problem_response(problem, getattr(request.state, "request_id", ""))
 
 
 async def handle_invalid(request: Request, error: Exception) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -19,17 +18,18 @@ import pandas as pd
 from halfmax import RESEARCH_USE
 from halfmax.data.dataset import ResponseDataset
 from halfmax.data.findings import Finding
-from halfmax.data.readers import embedded
 from halfmax.data.storage import MANIFEST
-from halfmax.errors import DataError, HalfmaxError, UnknownNameError, did_you_mean
-from halfmax.features.pipeline import omics_block
+from halfmax.errors import DataError, UnknownNameError, did_you_mean
+from halfmax.features.blocks import Block
 from halfmax.predictor import Predictor
 from halfmax.serve.encode import ServedPipeline
+from halfmax.serve.training import TrainingSamples
 
 if TYPE_CHECKING:
+    from halfmax.explain.explainer import Explainer
+    from halfmax.explain.explanation import Explanation
     from halfmax.features.blocks import FloatArray
 
-log = logging.getLogger(__name__)
 #: Answers kept, and the most samples of one that is.
 _KEPT_ANSWERS, _KEPT_SAMPLES = 256, 16
 
@@ -71,10 +71,10 @@ class Service:
         served.features_ = ServedPipeline.of(predictor.features_, predictor.drugs_)
         self.predictor = served
         self.name, self.digest = name, digest
-        self._dataset = dataset
-        self._looked = dataset is not None
+        self.training = TrainingSamples(served, dataset)
         self._encoded: tuple[npt.NDArray[np.str_], FloatArray] | None = None
         self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._explainers: dict[str | None, Explainer] = {}
         self._lock = threading.Lock()
         self._slow = threading.RLock()
 
@@ -92,10 +92,7 @@ class Service:
     @property
     def dataset(self) -> ResponseDataset | None:
         """The dataset of the training samples, or None where it is not on this machine."""
-        with self._slow:
-            if not self._looked:
-                self._dataset, self._looked = _find_dataset(self.predictor), True
-            return self._dataset
+        return self.training.dataset
 
     def predict(
         self,
@@ -144,6 +141,64 @@ class Service:
             return answer
         return Answer(answer.table[answer.table["rank"] <= top].reset_index(drop=True), answer.findings)
 
+    def predict_new_drugs(
+        self,
+        omics: Mapping[str, pd.DataFrame],
+        drugs: Mapping[str, Mapping[str, object]],
+        *,
+        samples: pd.DataFrame | None = None,
+        allow_low_coverage: bool = False,
+        harmonise: str = "none",
+    ) -> Answer:
+        """Predict drugs that were not in training, from what `SmilesChecker` found of their structures by name.
+
+        Raises
+        ------
+        DataError
+            If a name is that of a known drug.
+        """
+        by_name = {str(i).lower() for i in self.predictor.drugs_.index}
+        if taken := [name for name in drugs if name.lower() in by_name]:
+            raise DataError(f"{taken[0]!r} is a drug of training; ask for it by name, or give the structure another.")
+        other = Predictor(self.predictor.model, self.predictor.model_name)
+        vars(other).update(vars(self.predictor))
+        smiles = [str(found["smiles"]) for found in drugs.values()]
+        other.drugs_ = pd.DataFrame({"smiles": smiles}, index=pd.Index(list(drugs), name="drug_id"), dtype=object)
+        table, matches = other.predict_samples(
+            omics, samples=samples, allow_low_coverage=allow_low_coverage, harmonise=harmonise
+        )
+        removed = [name for name, found in drugs.items() if found["fragments_removed"]]
+        findings = [finding for match in matches.values() for finding in match.findings]
+        if removed:
+            message = f"{len(removed)} structures hold several parts; the largest was used."
+            findings.append(Finding("largest-fragment", "warning", message, tuple(removed[:10]), len(removed)))
+        return Answer(table, tuple(findings))
+
+    def explain(
+        self,
+        omics: Mapping[str, pd.DataFrame],
+        drugs: Sequence[str],
+        *,
+        samples: pd.DataFrame | None = None,
+        tissue: str | None = None,
+        allow_low_coverage: bool = False,
+    ) -> Explanation:
+        """Say which features the predictions of samples with drugs stand on; see `halfmax.explain.Explainer`.
+
+        Parameters
+        ----------
+        tissue
+            Compare with background samples of this tissue only.
+        """
+        from halfmax.explain.explainer import Explainer
+
+        with self._slow:
+            if tissue not in self._explainers:
+                self._explainers[tissue] = Explainer(self.predictor, tissue=tissue)
+            explainer = self._explainers[tissue]
+            # what it remembers of the background is made by the first question, once
+            return explainer.explain(omics, drugs, samples=samples, allow_low_coverage=allow_low_coverage)
+
     def similar(self, omics: Mapping[str, pd.DataFrame], *, n: int = 10) -> Answer:
         """Return the training samples that are most like each sample.
 
@@ -172,7 +227,7 @@ class Service:
                 "similarity": np.take_along_axis(likeness, order, axis=1).ravel().astype(np.float64),
             }
         )
-        about = self._samples()
+        about = self.training.need().samples
         columns = [c for c in ("tissue", "cancer_type") if c in about]
         return Answer(table.join(about[columns], on="similar_id"), findings)
 
@@ -241,34 +296,17 @@ class Service:
             "modalities": {m: len(p.features_.input_names(m)) for m in p.features_.modalities},
             "n_drugs": len(p.drugs_),
             "training": json.loads(json.dumps(p.about_, default=str)),
-            "intended_use": "Ranking drugs by predicted in-vitro response of a sample, as a hypothesis for experiments.",
+            "intended_use": "Ranking drugs by predicted in-vitro response, as hypotheses for experiments.",
             "limits": "Learned from cell lines; not validated in patients. A difference is not a recommendation.",
         }
 
     def statistics(self) -> dict[str, Any]:
         """Return counts and the spread of the dataset of the training samples, as plain JSON."""
-        dataset = self._need_dataset()
-        value = dataset.response["value"].dropna()
-        tissue = dataset.samples["tissue"] if "tissue" in dataset.samples else pd.Series(dtype=object)
-        return {
-            "name": dataset.name,
-            "measure": dataset.measure.label,
-            "n_samples": len(dataset.samples),
-            "n_drugs": len(dataset.drugs),
-            "n_pairs": int(dataset.n_pairs),
-            "share_measured": len(value) / max(len(dataset.samples) * len(dataset.drugs), 1),
-            "modalities": {
-                m: {"n_samples": len(frame), "n_features": frame.shape[1]} for m, frame in dataset.omics.items()
-            },
-            "tissues": {str(k): int(n) for k, n in tissue.dropna().value_counts().items()},
-            "quantiles": {str(q): float(value.quantile(q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)},
-        }
+        return self.training.statistics()
 
     def sample_ids(self) -> tuple[str, ...]:
         """Return the training samples whose profiles are on this machine."""
-        dataset = self.dataset
-        modality = self.predictor.features_.modalities[0]
-        return () if dataset is None or modality not in dataset.omics else tuple(map(str, dataset.omics[modality].index))
+        return self.training.ids
 
     def known_samples(self, ids: Sequence[str]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
         """Return profiles and table of training samples, for examples and comparison.
@@ -278,14 +316,7 @@ class Service:
         UnknownNameError
             If one of them is not among the training samples.
         """
-        dataset, known = self._need_dataset(), set(self.sample_ids())
-        if unknown := [i for i in ids if i not in known]:
-            hint = did_you_mean(unknown[0], known)
-            raise UnknownNameError(f"{len(unknown)} samples are not among the {len(known)} known ones: {unknown[0]!r}.{hint}")
-        wanted = list(dict.fromkeys(ids))
-        modalities = [m for m in self.predictor.features_.modalities if m in dataset.omics]
-        omics = {m: dataset.omics[m].reindex(wanted) for m in modalities}
-        return omics, dataset.samples.loc[wanted]
+        return self.training.take(ids)
 
     def _predict(
         self,
@@ -306,17 +337,9 @@ class Service:
 
     def _profiles(self, matched: Mapping[str, pd.DataFrame]) -> FloatArray:
         """Return expression as the model reads it, shape ``(n_samples, n_features)``."""
-        block = self.predictor.features_.blocks_["expression"]
         frame = matched["expression"]
-        dataset = ResponseDataset(
-            "profiles",
-            self.predictor.measure_,
-            pd.DataFrame({"sample_id": [], "drug_id": [], "value": []}).astype({"sample_id": object, "drug_id": object}),
-            pd.DataFrame(index=frame.index),
-            self.predictor.drugs_.iloc[:0],
-            {"expression": frame},
-        )
-        return block.transform(omics_block(dataset, "expression")).values
+        values = frame.to_numpy(dtype=np.float32)
+        return self.predictor.features_.blocks_["expression"].transform(Block(values, tuple(frame.columns))).values
 
     def _training_profiles(self) -> tuple[npt.NDArray[np.str_], FloatArray]:
         with self._slow:
@@ -325,18 +348,6 @@ class Service:
                 expression, _ = self.match({"expression": omics["expression"]})
                 self._encoded = np.array(self.sample_ids(), dtype=object), _unit(self._profiles(expression))
             return self._encoded
-
-    def _samples(self) -> pd.DataFrame:
-        return self._need_dataset().samples
-
-    def _need_dataset(self) -> ResponseDataset:
-        if (dataset := self.dataset) is None:
-            name = self.predictor.about_.get("data", {}).get("name", "unknown")
-            raise DataError(
-                f"the training data {name!r} is not on this machine; start the service with --data FOLDER, or fetch it "
-                "with: halfmax data fetch."
-            )
-        return dataset
 
 
 def digest_of(folder: Path) -> str:
@@ -371,16 +382,3 @@ def _key(omics: Mapping[str, pd.DataFrame], samples: pd.DataFrame | None, option
     if samples is not None:
         hashed.update(samples.to_csv().encode("utf-8", "surrogatepass"))
     return hashed.hexdigest()
-
-
-def _find_dataset(predictor: Predictor) -> ResponseDataset | None:
-    """Return the embedded dataset that a predictor was trained on, if it is converted already; nothing is fetched."""
-    name = str(predictor.about_.get("data", {}).get("name", ""))
-    for known in embedded.EMBEDDED:
-        folder = embedded.describe(known)["folders"].get(predictor.measure_.name)
-        if folder and name.lower().startswith(known.lower()):
-            try:
-                return ResponseDataset.load(folder)
-            except HalfmaxError as error:
-                log.warning("the dataset %s cannot be read: %s", known, error)
-    return None

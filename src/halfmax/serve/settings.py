@@ -7,6 +7,8 @@ from pathlib import Path
 
 from halfmax.data.cache import cache_dir
 
+#: Environment variable with the database's URL, which may hold a password.
+DATABASE_URL = "HALFMAX_DATABASE_URL"
 _MIB = 1 << 20
 
 

@@ -44,7 +44,9 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             where = self.url.database if self.is_sqlite else self.url.render_as_string(hide_password=True)
             reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            raise DataError(f"the database {where} cannot be used: {reason}; is it there, and may it be written?") from None
+            raise DataError(
+                f"the database {where} cannot be used: {reason}; is it there, and may it be written?"
+            ) from None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -65,7 +67,9 @@ class Database:
         A lease of another epoch has ended.
         """
         if not self.is_sqlite:
-            return "database", float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+            return "database", float(
+                connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+            )
         return _boot_id(), time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ class Files:
         return place
 
     def delete_all_but(self, kept: Collection[str], *, older_than: float = 3600.0) -> int:
-        """Delete files whose sha256 is not among `kept`, unless they came in the last `older_than` [s]; return how many.
+        """Delete files that are not among `kept`, unless they came in the last `older_than` [s]; return how many.
 
         A file is here before the row that names it; the young ones may still be waiting for theirs.
         """

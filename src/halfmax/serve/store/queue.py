@@ -99,7 +99,7 @@ class Queue:
             return {str(state): int(n) for state, n in connection.execute(asked)}
 
     def claim(self, worker: str) -> Job | None:
-        """Return the first job that waits, or whose worker has gone silent, now held by `worker`; None if there is none."""
+        """Return the first job that waits, or whose worker has gone silent, now held by `worker`; or None."""
         with self.database.write() as connection:
             epoch, now = self.database.clock(connection)
             ended = _lease_ended(epoch, now)
