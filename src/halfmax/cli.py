@@ -16,6 +16,7 @@ from halfmax import RESEARCH_USE
 from halfmax.cli_data import data_app
 from halfmax.cli_explain import explain
 from halfmax.cli_pilot import design_pilot, read_measured
+from halfmax.cli_serve import serve, store_app
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import (
     check_ending,
@@ -40,6 +41,8 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command("design-pilot")(design_pilot)
+app.command()(serve)
+app.add_typer(store_app, name="store")
 app.command("explain")(explain)
 
 

@@ -21,6 +21,7 @@ from halfmax.serve.problems import handle, handle_invalid
 from halfmax.serve.service import Service
 from halfmax.serve.settings import ServeSettings
 from halfmax.serve.store.store import Store
+from halfmax.serve.web.views import add_pages
 from halfmax.serve.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def create_app(settings: ServeSettings | None = None, service: Service | None = 
     for module in (predict, facts, jobs, health):
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(health.root)
+    add_pages(app)
     for kind in (HalfmaxError, HTTPException):
         app.add_exception_handler(kind, handle)
     app.add_exception_handler(RequestValidationError, handle_invalid)

@@ -92,8 +92,12 @@ def read_upload(path: Path, name: str, settings: ServeSettings, *, modality: str
 
 
 @asynccontextmanager
-async def received(request: Request, settings: ServeSettings) -> AsyncIterator[tuple[Path, str]]:
+async def received(
+    request: Request, settings: ServeSettings, fields: dict[str, str] | None = None
+) -> AsyncIterator[tuple[Path, str]]:
     """Write the uploaded file to disk as it comes, and yield its place and name; it is deleted afterwards.
+
+    What a form holds beside its file is added to `fields`.
 
     The body is the file itself, or a multipart form with one file.
     """
@@ -105,6 +109,8 @@ async def received(request: Request, settings: ServeSettings) -> AsyncIterator[t
                 if not files:
                     raise RequestProblem(422, "no-file", "the form holds no file.")
                 name = files[0].filename or name
+                if fields is not None:
+                    fields |= {key: value for key, value in form.items() if isinstance(value, str)}
                 with path.open("wb") as out:
                     while piece := await files[0].read(_PIECE):
                         out.write(piece)

@@ -212,7 +212,7 @@ class Service:
         DataError
             If the training samples are not on this machine.
         """
-        ids, known = self._training_profiles()
+        ids, known = self.training_profiles()
         matched, findings = self.match(omics)
         profile = _unit(self._profiles(matched))
         likeness = profile @ known.T
@@ -341,7 +341,19 @@ class Service:
         values = frame.to_numpy(dtype=np.float32)
         return self.predictor.features_.blocks_["expression"].transform(Block(values, tuple(frame.columns))).values
 
-    def _training_profiles(self) -> tuple[npt.NDArray[np.str_], FloatArray]:
+    def profiles_of(self, omics: Mapping[str, pd.DataFrame]) -> FloatArray:
+        """Return samples' expression as the model reads it, each of unit length, shape ``(n_samples, n_genes)``."""
+        matched, _ = self.match(omics)
+        return _unit(self._profiles(matched))
+
+    def training_profiles(self) -> tuple[npt.NDArray[np.str_], FloatArray]:
+        """Return the ids of the training samples, and their profiles as `profiles_of` gives them.
+
+        Raises
+        ------
+        DataError
+            If the training samples are not on this machine.
+        """
         with self._slow:
             if self._encoded is None:
                 omics, _ = self.known_samples(self.sample_ids())

@@ -51,8 +51,8 @@ def facts_of_drugs(service: Service) -> pd.DataFrame:
     from halfmax.data.drug_facts import facts_of
 
     drugs = service.predictor.drugs_
-    table = facts_of(drugs)[["targets", "mechanism", "pathway"]].replace("", np.nan)
-    table = table.apply(lambda column: column.str.replace("|", ", ", regex=False))
+    table = facts_of(drugs)[["targets", "mechanism", "pathway"]]
+    table = table.mask(table == "").apply(lambda column: column.str.replace("|", ", ", regex=False))
     skill = service.predictor.about_.get("skill", {})
     return table.assign(skill=[_skill(skill.get(str(drug))) for drug in drugs.index])
 
@@ -89,7 +89,7 @@ def why(service: Service, kept: Kept, sample: str, drug: str, top: int = 15) -> 
         "difference": prediction - base,
         "gap": float(found.gap[0, 0]),
         "method": found.method,
-        "background": dict(found.background),
+        "n_background": int(found.background["samples"]),
         "genes": [str(f) for f in table["feature"] if not str(f).startswith("other ")],
     }
 

@@ -28,7 +28,7 @@ def _layout(**more: Any) -> dict[str, Any]:
 
 
 def lines_of_drug(value: pd.Series, tissue: pd.Series, prediction: float, low: float, high: float, unit: str) -> Figure:
-    """Every measured line by tissue, most sensitive tissue first, with the sample's prediction and interval across."""
+    """Every measured line by tissue, most sensitive tissue on top, with the sample's prediction and interval across."""
     table = pd.DataFrame({"value": value, "tissue": tissue.reindex(value.index).fillna("unknown")})
     order = table.groupby("tissue")["value"].median().sort_values().index[::-1]
     table = table.set_index("tissue").loc[order].reset_index()
@@ -50,18 +50,15 @@ def lines_of_drug(value: pd.Series, tissue: pd.Series, prediction: float, low: f
             }
         )
     trace = {
-        "type": "box",
-        "orientation": "h",
+        "type": "scatter",
+        "mode": "markers",
         "x": _numbers(table["value"]),
         "y": table["tissue"].tolist(),
-        "boxpoints": "all",
-        "jitter": 0.4,
-        "pointpos": 0,
-        "marker": {"size": 3, "color": REST},
-        "line": {"width": 1, "color": "#5B6770"},
-        "fillcolor": "rgba(0,0,0,0)",
+        "hovertemplate": "%{y}: %{x:.2f}<extra></extra>",
+        "marker": {"size": 6, "color": REST, "opacity": 0.45},
     }
-    axes = {"xaxis": {"title": {"text": unit}, "zeroline": False}, "yaxis": {"automargin": True}}
+    tissues = {"automargin": True, "categoryorder": "array", "categoryarray": order.tolist()}
+    axes = {"xaxis": {"title": {"text": unit}, "zeroline": False}, "yaxis": tissues}
     return {"data": [trace], "layout": _layout(**axes, shapes=shapes, height=120 + 22 * len(order))}
 
 
@@ -95,22 +92,29 @@ def waterfall(value: pd.Series, tissue: pd.Series, prediction: float, name: str,
 
 def contributions(table: pd.DataFrame, base: float, prediction: float, unit: str) -> Figure:
     """What each gene adds, from the mean prediction over background lines to the sample's: it closes exactly."""
-    rows = table.iloc[::-1]
+    start = base + table["attribution"].cumsum() - table["attribution"]
+    rows = table.assign(start=start).iloc[::-1]
     labels = [f"{f}{' (filled in)' if i else ''}" for f, i in zip(rows["feature"], rows["imputed"], strict=True)]
     values = _numbers(rows["attribution"])
-    trace = {
+    trace: dict[str, Any] = {
         "type": "bar",
         "orientation": "h",
         "y": labels,
         "x": values,
+        "base": _numbers(rows["start"]),
+        "customdata": values,
         "marker": {"color": [SENSITIVE if (v or 0) < 0 else RESISTANT for v in values]},
-        "hovertemplate": "%{y}: %{x:+.3f}<extra></extra>",
+        "hovertemplate": "%{y}: %{customdata:+.3f}<extra></extra>",
     }
     if "sd" in rows:
         trace["error_x"] = {"type": "data", "array": _numbers(rows["sd"]), "color": "#5B6770", "thickness": 1}
     title = f"{unit}, from {base:.2f} (mean over background lines) to {prediction:.2f}"
-    axes = {"xaxis": {"title": {"text": title}, "zeroline": True}, "yaxis": {"automargin": True}}
-    return {"data": [trace], "layout": _layout(**axes, height=110 + 24 * len(rows))}
+    axes = {"xaxis": {"title": {"text": title}, "zeroline": False}, "yaxis": {"automargin": True}}
+    shapes = [
+        {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x, "line": {"color": colour, "dash": dash}}
+        for x, colour, dash in ((base, REST, "dot"), (prediction, MINE, "solid"))
+    ]
+    return {"data": [trace], "layout": _layout(**axes, shapes=shapes, height=110 + 24 * len(rows))}
 
 
 def near_lines(points: npt.NDArray[np.floating], ids: list[str], tissue: list[str], mine: npt.NDArray[np.floating], names: list[str]) -> Figure:

@@ -18,7 +18,8 @@ from starlette.staticfiles import StaticFiles
 
 from halfmax import RESEARCH_USE, __version__
 from halfmax.data.tables import escape_formula
-from halfmax.errors import HalfmaxError
+from halfmax.data.units import EXPRESSION_UNITS
+from halfmax.errors import HalfmaxError, UnknownNameError
 from halfmax.serve.api.state import State
 from halfmax.serve.inputs import Samples, read_upload, received
 from halfmax.serve.problems import as_problem
@@ -47,17 +48,19 @@ async def start(state: State) -> Response:
     """Upload a profile, or take the example."""
     service = await state.look(lambda: state.live.get("latest"))
     facts = await state.compute(lambda: {"card": service.card(), "lines": len(service.sample_ids())})
-    return _page("start.html", service, **facts)
+    return _page("start.html", service, units=EXPRESSION_UNITS, **facts)
 
 
 @router.post("/samples/upload")
-async def upload(request: Request, state: State, unit: Annotated[str | None, Query(max_length=40)] = None) -> Response:
+async def upload(request: Request, state: State) -> Response:
     """Read an uploaded table, keep it, and go to what was read."""
     _same_origin(request)
-    async with received(request, state.settings) as (path, name):
+    fields: dict[str, str] = {}
+    async with received(request, state.settings, fields) as (path, name):
+        unit = fields.get("unit") or None
 
         def work() -> str:
-            samples = read_upload(path, name, state.settings, modality="expression", unit=unit or None)
+            samples = read_upload(path, name, state.settings, modality="expression", unit=unit)
             state.live.get("latest").match(samples.omics)
             return _kept(state).put(samples, name)
 
@@ -87,9 +90,12 @@ async def example(request: Request, state: State) -> Response:
 async def delete(key: str, request: Request, state: State) -> Response:
     """Delete what was uploaded, now."""
     _same_origin(request)
-    await state.look(lambda: _kept(state).delete(key))
-    service = await state.look(lambda: state.live.get("latest"))
-    return _page("deleted.html", service)
+
+    def work() -> Response:
+        _kept(state).delete(key)
+        return _page("deleted.html", state.live.get("latest"))
+
+    return await _guarded(state, work)
 
 
 @router.get("/s/{key}")
@@ -302,7 +308,8 @@ def _page(template: str, service: Service, status: int = 200, **content: Any) ->
 
 def _problem(error: Exception, service: Service) -> HTMLResponse:
     problem = as_problem(error)
-    return _page("problem.html", service, problem.status_code, message=str(problem.detail))
+    status = 404 if isinstance(error, UnknownNameError) else problem.status_code
+    return _page("problem.html", service, status, message=str(problem.detail))
 
 
 @lru_cache(maxsize=1)
