@@ -17,57 +17,11 @@ for _module in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "python_multipart
     pytest.importorskip(_module)
 
 _GENES = [
-    "A1BG",
-    "A2M",
-    "AAAS",
-    "AACS",
-    "AADAC",
-    "AARS1",
-    "ABAT",
-    "ABCA1",
-    "ABCB1",
-    "ABCC1",
-    "ABCG2",
-    "ABL1",
-    "ACACA",
-    "ACHE",
-    "ACO1",
-    "ACP1",
-    "ACTA2",
-    "ACTB",
-    "ACVR1",
-    "ADA",
-    "ADAM10",
-    "ADH5",
-    "ADK",
-    "ADRB2",
-    "AGER",
-    "AHR",
-    "AKT1",
-    "ALB",
-    "ALDOA",
-    "ALK",
-    "AMPD1",
-    "ANXA1",
-    "APC",
-    "APOE",
-    "AR",
-    "ARAF",
-    "ARG1",
-    "ATM",
-    "AXL",
-    "BAX",
-    "BCL2",
-    "BRAF",
-    "BRCA1",
-    "BRCA2",
-    "CASP3",
-    "CCND1",
-    "CDK2",
-    "CDK4",
-    "EGFR",
-    "TP53",
-]
+    "A1BG", "A2M", "AAAS", "AACS", "AADAC", "AARS1", "ABAT", "ABCA1", "ABCB1", "ABCC1", "ABCG2", "ABL1", "ACACA",
+    "ACHE", "ACO1", "ACP1", "ACTA2", "ACTB", "ACVR1", "ADA", "ADAM10", "ADH5", "ADK", "ADRB2", "AGER", "AHR",
+    "AKT1", "ALB", "ALDOA", "ALK", "AMPD1", "ANXA1", "APC", "APOE", "AR", "ARAF", "ARG1", "ATM", "AXL", "BAX",
+    "BCL2", "BRAF", "BRCA1", "BRCA2", "CASP3", "CCND1", "CDK2", "CDK4", "EGFR", "TP53",
+]  # fmt: skip
 
 
 def _with_genes(seed: int, n: int) -> ResponseDataset:
@@ -77,7 +31,7 @@ def _with_genes(seed: int, n: int) -> ResponseDataset:
 
 
 DATASET = _with_genes(0, 60)
-PROFILES = _with_genes(9, 4).omics["expression"]
+PROFILES = _with_genes(9, 4).omics["expression"] + 8
 
 
 @pytest.fixture(scope="session")
