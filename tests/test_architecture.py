@@ -22,8 +22,8 @@ FILES = [*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) i
 ORDER = [
     *("errors", "registry", "state", "cluster", "data", "labels", "features", "split", "models", "config", "metrics"),
     *(
-        "uncertainty",
         "panel",
+        "uncertainty",
         "model_folder",
         "predictor",
         "resume",

@@ -17,6 +17,8 @@ from halfmax.features.pipeline import FeaturePipeline
 from halfmax.models.base import MODELS
 from halfmax.panel import Panel
 from halfmax.state import State
+from halfmax.uncertainty.conformal import Intervals
+from halfmax.uncertainty.domain import Domain
 
 if TYPE_CHECKING:
     from halfmax.predictor import Predictor
@@ -40,6 +42,10 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         arrays |= {f"scale/{k}": v for k, v in predictor.expression_scale_.get_arrays().items()}
     for new, panel in predictor.panels_.items():
         arrays |= {f"panel/{new}/{k}": v for k, v in panel.arrays().items()}
+    for new, found in predictor.intervals_.items():
+        arrays |= {f"interval/{new}/{k}": v for k, v in found.arrays().items()}
+    if predictor.domain_ is not None:
+        arrays |= {f"domain/{k}": v for k, v in predictor.domain_.get_arrays().items()}
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -56,6 +62,11 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         "reference_drugs": reference["drug_id"].tolist(),
         "drugs": _table_to_json(predictor.drugs_),
         "panels": {new: panel.ids.tolist() for new, panel in predictor.panels_.items()},
+        "intervals": {
+            new: {"drug_ids": found.drug_ids.tolist(), "sample_ids": found.sample_ids.tolist()}
+            for new, found in predictor.intervals_.items()
+        },
+        "domain": None if predictor.domain_ is None else predictor.domain_.texts(),
         "about": predictor.about_,
     }
     with atomic_folder(folder) as work:
@@ -89,6 +100,12 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
         panels = manifest.get("panels", {})  # absent in folders of earlier versions
         read = [Panel.from_arrays(new, ids, _part(arrays, f"panel/{new}")) for new, ids in panels.items()]
         predictor.panels_ = {panel.new: panel for panel in read}
+        predictor.intervals_ = {
+            new: Intervals.of(new, ids["drug_ids"], ids["sample_ids"], _part(arrays, f"interval/{new}"))
+            for new, ids in manifest.get("intervals", {}).items()  # absent in folders of earlier versions
+        }
+        texts = manifest.get("domain")
+        predictor.domain_ = None if texts is None else Domain.of(_part(arrays, "domain"), texts)
         if {len(v) for v in predictor.reference_.values()} != {len(drug_ids)}:
             raise ModelFileError("the reference tables differ in length")
     except HalfmaxError as error:

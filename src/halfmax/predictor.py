@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +14,7 @@ import pandas as pd
 
 from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError, NotFittedError, UnknownNameError, did_you_mean, examples
-from halfmax.features.blocks import PairFeatures, rows_of
+from halfmax.features.blocks import PairFeatures
 from halfmax.features.harmonise.base import HARMONISERS
 from halfmax.features.harmonise.choose import harmonise as harmonise_expression
 from halfmax.features.harmonise.reference import ScaleReference
@@ -22,14 +23,18 @@ from halfmax.labels import SENSITIVE
 from halfmax.model_folder import load_predictor, save_predictor
 from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
 from halfmax.panel import New, Panel
+from halfmax.uncertainty.answers import LEVEL, support_of, weighted_coverage, with_domain, with_intervals, withhold
+from halfmax.uncertainty.calibrate import learn_domain, out_of_fold
+from halfmax.uncertainty.conformal import Intervals, learn_intervals
+from halfmax.uncertainty.spread import compared, drug_spread
 
 if TYPE_CHECKING:
     from halfmax.data.findings import Finding
     from halfmax.data.identifiers import GeneMatch
 
+Array = npt.NDArray[np.float64]
 #: Share of a predictor's genes below which it refuses.
 REFUSE_COVERAGE = 0.80
-_QUANTILES = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
@@ -78,21 +83,25 @@ class Predictor:
         encoded: Encoded | None = None,
         features: FeaturePipeline | None = None,
         keep_profiles: bool = False,
+        calibrate: int = 0,
         on_epoch: OnEpoch | None = None,
     ) -> Self:
-        """Learn features, target scale, model and each drug's own distribution from `train`.
+        """Learn features, target scale, model, each drug's own distribution and the domain from `train`.
 
         Parameters
         ----------
         valid
             Held-out samples (or drugs) for early stopping; nothing else is learned from it.
         encoded
-            The same rows already encoded, to share the work between models.
+            The same rows already encoded, to share the work between models; the domain is not learned then.
         features
             An unfitted pipeline; the default one otherwise.
         keep_profiles
             Save the training samples' expression with the predictor, which harmonising by ``celligner`` needs.
+        calibrate
+            Cross-validate in so many folds, samples left out, to learn intervals; 0 for none. See `calibrate`.
         """
+        shared = encoded is not None
         encoded = encoded or encode(features or FeaturePipeline(), train, valid)
         y = encoded.y
         spread = float(y.std())
@@ -107,12 +116,30 @@ class Predictor:
         self.measure_ = train.measure
         self.panels_: dict[New, Panel] = {}
         self.drugs_ = train.drugs
-        self.reference_ = _reference(encoded.train, y)
+        self.reference_ = drug_spread(encoded.train, y)
+        self.intervals_: dict[New, Intervals] = {}
+        self.domain_ = None if shared else learn_domain(encoded.train, y)
         self.about_: dict[str, Any] = {
             "data": {"name": train.name, "notes": dict(train.notes)},
             "n_samples": len(train.samples),
             "n_pairs": train.n_pairs,
         }
+        if calibrate:
+            self.calibrate(out_of_fold(self._left_out(features), train, calibrate))
+        return self
+
+    def calibrate(self, predictions: pd.DataFrame, new: New = "sample") -> Self:
+        """Learn intervals from a cross-validation of the same recipe that left out samples, or drugs.
+
+        Parameters
+        ----------
+        predictions
+            sample_id, drug_id, y_true, y_pred [measure.unit]: each pair as it was predicted when left out.
+        """
+        self._check_fitted()
+        ids = np.unique(predictions["sample_id"].to_numpy(dtype=str))
+        alike = None if self.domain_ is None or new == "drug" else self.domain_.weights_within(ids)
+        self.intervals_[new] = learn_intervals(predictions, new, alike)
         return self
 
     def predict_pairs(self, x: PairFeatures) -> Prediction:
@@ -129,27 +156,32 @@ class Predictor:
             else {q: (v * np.float32(spread) + np.float32(mean)).astype(np.float32) for q, v in raw.quantiles.items()},
         )
 
-    def predict(self, dataset: ResponseDataset) -> pd.DataFrame:
+    def predict(self, dataset: ResponseDataset, *, level: float = LEVEL) -> pd.DataFrame:
         """Predict every pair of `dataset`, measured or not.
 
         Returns
         -------
-        Columns sample_id, drug_id, prediction [measure.unit], sd and quantiles such as q0.05 (where the model has
-        them), drug_mean (of the training samples), difference (prediction − drug_mean) and percentile (share of
+        Columns sample_id, drug_id, prediction, low and high [all measure.unit] (`level` of new pairs lie between them;
+        empty where no cross-validation told the errors), sd and quantiles such as q0.05 (where the model has them),
+        drug_mean (of the training samples), difference (prediction − drug_mean) and percentile (share of
         training samples with a lower value).
         """
         self._check_fitted()
+        return self._answers(dataset, self.features_.transform(dataset), level)
+
+    def _answers(self, dataset: ResponseDataset, x: PairFeatures, level: float) -> pd.DataFrame:
         out = dataset.response[["sample_id", "drug_id"]].reset_index(drop=True)
-        prediction = self.predict_pairs(self.features_.transform(dataset))
+        prediction = self.predict_pairs(x)
         value = prediction.mean.astype(np.float64)
         if not np.isfinite(value).all():
             raise DataError(f"{int((~np.isfinite(value)).sum())} predictions are not finite; the inputs are unusable.")
         out["prediction"] = value
         if prediction.variance is not None:
             out["sd"] = np.sqrt(prediction.variance).astype(np.float64)
-        for level, values in (prediction.quantiles or {}).items():
-            out[f"q{level:g}"] = values.astype(np.float64)
-        return self._compared(out)
+        for q, values in (prediction.quantiles or {}).items():
+            out[f"q{q:g}"] = values.astype(np.float64)
+        out = with_intervals(out, x, self.intervals_, self.reference_["drug_id"], self.domain_, level)
+        return compared(out, self.reference_)
 
     def predict_samples(
         self,
@@ -159,6 +191,8 @@ class Predictor:
         samples: pd.DataFrame | None = None,
         allow_low_coverage: bool = False,
         harmonise: str = "none",
+        level: float = LEVEL,
+        allow_outside: bool = True,
     ) -> tuple[pd.DataFrame, dict[str, GeneMatch]]:
         """Rank drugs for new samples.
 
@@ -173,11 +207,17 @@ class Predictor:
         harmonise
             How expression is put on the training scale: ``none``, ``auto``, or one of `HARMONISERS` (``rank``,
             ``cohort``, ``combat``, ``celligner``, …). `harmonise` returns the findings, too.
+        level
+            Share of new pairs that the intervals are to hold.
+        allow_outside
+            False empties the answers for samples outside the domain; see `halfmax.uncertainty.answers.withhold`.
 
         Returns
         -------
         The table of `predict`, most sensitive first within each sample by difference to the drug's mean, with
-        gene_coverage, and where expression was harmonised with harmonised (the method) and transductive (whether the
+        gene_coverage, weighted_coverage (of the genes' roles), domain_percentile, domain (inside, edge, outside or
+        unknown), tissue_guess, tissue_probability (see `Domain`), drug_support (see `drug_support`), and where
+        expression was harmonised with harmonised (the method) and transductive (whether the
         samples changed each other's values); and how the genes of each modality were matched.
 
         Raises
@@ -209,7 +249,12 @@ class Predictor:
             matched["expression"], said = self.harmonise(matched.get("expression", pd.DataFrame()), harmonise)
         coverage = matches["expression"].coverage if "expression" in matches else float("nan")
         dataset = self._grid(matched, self.find_drugs(drugs), samples)
-        table = self._ranked(self.predict(dataset).assign(gene_coverage=coverage))
+        x = self.features_.transform(dataset)
+        table = self._answers(dataset, x, level).assign(gene_coverage=coverage)
+        table["weighted_coverage"] = weighted_coverage(self.domain_, self.features_, matched)
+        table = with_domain(table, x, self.domain_)
+        table["drug_support"] = table["drug_id"].map(support_of(dataset.drugs, self.drugs_))
+        table = self._ranked(table if allow_outside else withhold(table)[0])
         if harmonise != "none":
             method = next((f.examples[0] for f in said if f.code == "harmonised"), "none")
             table["harmonised"] = method
@@ -256,7 +301,10 @@ class Predictor:
             Keep only these afterwards.
         """
         out, findings = self.panel(new).condition(table, measured, bridge=bridge)
-        out = self._compared(out)
+        for end in ("low", "high"):
+            if end in out:
+                out[end] += out["prediction"] - out["before"]
+        out = compared(out, self.reference_)
         if drugs is not None:
             out = out[out["drug_id"].isin(self.find_drugs(drugs).index)]
         return (self._ranked(out) if "rank" in out else out.reset_index(drop=True)), findings
@@ -296,6 +344,17 @@ class Predictor:
         """Read a saved predictor; raise ModelFileError if anything in it is missing, foreign or changed."""
         return load_predictor(cls, Path(folder))
 
+    def _left_out(self, features: FeaturePipeline | None) -> Callable[[ResponseDataset, ResponseDataset], Array]:
+        """Return the function that fits the same recipe on one dataset and predicts another."""
+
+        def predict(train: ResponseDataset, test: ResponseDataset) -> Array:
+            steps = None if features is None else deepcopy(features)
+            part = Predictor.of(self.model_name, self.model.get_params())
+            part.fit(train, encoded=(e := encode(steps or FeaturePipeline(), train)))
+            return part.predict_pairs(e.features.transform(test)).mean.astype(np.float64)
+
+        return predict
+
     def _grid(
         self, omics: Mapping[str, pd.DataFrame], drugs: pd.DataFrame, samples: pd.DataFrame | None
     ) -> ResponseDataset:
@@ -313,18 +372,6 @@ class Predictor:
             }
         )
         return ResponseDataset("new samples", self.measure_, response, table, drugs, dict(omics))
-
-    def _compared(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the table with each prediction beside the drug's own distribution in training."""
-        value = table["prediction"].to_numpy(dtype=np.float64)
-        rows = rows_of(table["drug_id"].to_numpy(dtype=str), self.reference_["drug_id"])
-        known = rows >= 0
-        mean, quantiles = self.reference_["mean"][rows], self.reference_["quantiles"][rows]
-        drug_mean = np.where(known, mean, np.nan)
-        below = (quantiles < value[:, None]).mean(axis=1) * 100
-        return table.assign(
-            drug_mean=drug_mean, difference=value - drug_mean, percentile=np.where(known, below, np.nan)
-        )
 
     def _ranked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the table with the most sensitive drug of each sample first, by difference to the drug's mean."""
@@ -351,21 +398,3 @@ def _scale(features: FeaturePipeline, train: ResponseDataset, *, profiles: bool 
     if "expression" not in features.modalities or len(train.omics["expression"]) < 2:
         return None
     return ScaleReference(profiles=profiles).fit(omics_block(train, "expression"))
-
-
-def _reference(x: PairFeatures, y: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[Any]]:
-    """Each training drug's mean, count and 101 quantiles of measured values."""
-    order = np.lexsort((y, x.drug_index))
-    n = np.bincount(x.drug_index, minlength=len(x.drug_ids))
-    known = n > 0
-    start, n = (np.cumsum(n) - n)[known], n[known]
-    place = _QUANTILES * (n[:, None] - 1)
-    below = place.astype(np.int64)
-    values = y[order]
-    low, high = values[start[:, None] + below], values[start[:, None] + np.minimum(below + 1, n[:, None] - 1)]
-    return {
-        "drug_id": x.drug_ids[known],
-        "mean": np.add.reduceat(values, start) / n,
-        "n": n,
-        "quantiles": low + (high - low) * (place - below),
-    }
