@@ -24,6 +24,7 @@ ORDER = [
     *(
         "panel",
         "uncertainty",
+        "card",
         "model_folder",
         "predictor",
         "resume",

@@ -246,10 +246,17 @@ def predict(
     bridge: Annotated[
         Path | None, typer.Option(help="Training samples' values in the assay of --measured, where it is another one.")
     ] = None,
+    level: Annotated[
+        float, typer.Option(min=0.01, max=0.999, help="Share of values that low to high are to hold.")
+    ] = 0.9,
+    allow_outside: Annotated[
+        bool, typer.Option(help="Answer for samples that lie outside the training samples, too.")
+    ] = False,
 ) -> None:
     """Rank drugs for new samples by predicted response against each drug's own mean."""
     from halfmax.data.readers.table import read_omics, read_samples
     from halfmax.predictor import Predictor
+    from halfmax.uncertainty.answers import interval_findings, withhold
 
     check_ending(out)
     if bridge is not None and measured is None:
@@ -271,6 +278,7 @@ def predict(
         samples=about,
         allow_low_coverage=allow_low_coverage,
         harmonise=harmonise,
+        level=level,
     )
     for match in matches.values():
         say(match.findings)
@@ -281,6 +289,10 @@ def predict(
         say(found)
     if top is not None:
         ranked = ranked[ranked["rank"] <= top]
+    if not allow_outside:
+        ranked, found = withhold(ranked)
+        say(found)
+    say(interval_findings(loaded.intervals_, loaded.measure_.label, level))
     write_table(ranked, out, f"prediction: {loaded.measure_.label}")
 
 

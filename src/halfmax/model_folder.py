@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from halfmax.card import FILES as CARD
+from halfmax.card import card_text, make_card
 from halfmax.data.dataset import Measure
 from halfmax.data.storage import atomic_folder, read_verified, write_json
 from halfmax.errors import HalfmaxError, ModelFileError, examples
@@ -73,6 +75,9 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, work / ARRAYS)
         for name, text in model.files.items():
             (work / name).write_text(text, encoding="utf-8")
+        card = make_card(predictor)
+        (work / CARD[0]).write_text(card_text(card), encoding="utf-8")
+        write_json(work / CARD[1], card)
         write_json(work / "manifest.json", manifest, hash_siblings=True)
     return folder
 
@@ -81,7 +86,7 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
     """Read a predictor into a new `kind` after checking every file; nothing in it is executed."""
     manifest = read_verified(folder, FORMAT, FORMAT_VERSION)
     arrays = _read_arrays(folder / ARRAYS)
-    own = {ARRAYS, "manifest.json"}
+    own = {ARRAYS, "manifest.json", *CARD}
     files = {n: (folder / n).read_text(encoding="utf-8") for n in manifest["files"] if n not in own}
     try:
         spec = manifest["model"]

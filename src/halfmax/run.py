@@ -33,6 +33,7 @@ from halfmax.predictor import Predictor
 from halfmax.report import Report
 from halfmax.resume import Resume, opened
 from halfmax.split import Split, check_split, make_splits, row_groups, sample_groups, splits_from_table
+from halfmax.uncertainty.conformal import covered
 
 log = logging.getLogger(__name__)
 PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "torch", "rdkit", "lightgbm", "xgboost-cpu", "pyarrow")
@@ -182,6 +183,7 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
     predictor.about_["data"]["fingerprint"] = dataset.fingerprint()
     panel = _panel(config, prepared, name, results)
     predictor.panels_ = {} if panel is None else {panel.new: panel}
+    _calibrate(config, predictor, name, results)
     predictor.about_ |= {
         "split": {"protocol": config.split.protocol, "n_folds": len(prepared.splits)},
         "metrics": _scores(results.metrics, name, "all").dropna().set_index("metric")["value"].round(6).to_dict(),
@@ -191,8 +193,32 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
         .set_index("group")["value"]
         .round(4)
         .to_dict(),
+        "tissue_skill": _scores(results.metrics, name, "tissue")
+        .query("metric == 'within_drug_pearson'")
+        .dropna()
+        .set_index("group")["value"]
+        .round(4)
+        .to_dict(),
+        "ladder": {
+            model: _scores(results.metrics, model, "all").dropna().set_index("metric")["value"].round(4).to_dict()
+            for model in config.models
+        },
     }
     return predictor
+
+
+def _calibrate(config: RunConfig, predictor: Predictor, name: str, results: Results) -> None:
+    """Give the predictor intervals from the errors of its own recipe in the cross-validation, where they can tell."""
+    new = NEW_OF_PROTOCOL.get(config.split.protocol)
+    if new is None or config.task.kind != "regression":
+        return
+    predictions = results.predictions[results.predictions["model"] == name]
+    try:
+        predictor.calibrate(predictions, new)
+    except DataError as error:
+        log.info("%s has no intervals: %s", name, error)
+        return
+    predictor.about_["intervals"] = {new: covered(predictions, new)}
 
 
 def _panel(config: RunConfig, prepared: Prepared, name: str, results: Results) -> Panel | None:

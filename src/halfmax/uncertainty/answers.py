@@ -121,7 +121,7 @@ def support_of(drugs: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
 def withhold(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
     """Return the table without answers for samples outside the domain, and what was withheld.
 
-    The rows stay, with ``domain`` and ``domain_percentile``; their `ANSWERS` are empty and they rank last.
+    The rows stay, with ``domain`` and ``domain_percentile``; their `ANSWERS` are empty and their rank is 0.
     """
     findings = Findings()
     outside = (table["domain"] == "outside").to_numpy()
@@ -137,6 +137,33 @@ def withhold(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Finding, ...]]:
         len(ids),
     )
     out = table.copy()
-    for name in (c for c in out.columns if c in ANSWERS or (c.startswith("q0.") and c[1:].replace(".", "").isdigit())):
+    for name in (c for c in out.columns if c in ANSWERS or c.startswith("q0.")):
         out.loc[outside, name] = np.nan
+    if "rank" in out:
+        out.loc[outside, "rank"] = 0
     return out, findings.all()
+
+
+def interval_findings(intervals: Mapping[New, Intervals], label: str, level: float) -> tuple[Finding, ...]:
+    """Return what low and high are, or why they are empty.
+
+    Parameters
+    ----------
+    label
+        Name and unit of the predicted measure.
+    """
+    findings = Findings()
+    if found := intervals.get("sample"):
+        findings.info(
+            "intervals",
+            f"low to high, {label}, are to hold {level:.0%} of the values of samples like those of training, by the "
+            f"errors on {found.n_groups} samples that a cross-validation left out.",
+            count=found.n_groups,
+        )
+    else:
+        findings.warn(
+            "no-intervals",
+            "this predictor has no intervals for new samples, so low and high are empty: no cross-validation that leaves "
+            "samples out told its errors. halfmax run --protocol LCO makes one that has them, or Predictor.calibrate.",
+        )
+    return findings.all()

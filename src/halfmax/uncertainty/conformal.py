@@ -195,6 +195,40 @@ def learn_intervals(predictions: pd.DataFrame, new: New, weights: pd.DataFrame |
     return Intervals(**{**vars(found), "quantiles": share * own + (1 - share) * pooled, "pooled": pooled})
 
 
+def covered(predictions: pd.DataFrame, new: New, *, level: float = 0.9) -> dict[str, float]:
+    """Return how many values intervals hold that were learned on all folds of a cross-validation but one, on that one.
+
+    Parameters
+    ----------
+    predictions
+        As for `learn_intervals`, with the fold.
+
+    Returns
+    -------
+    level, coverage (share of all pairs), drugs_at_least_85 (share of the drugs of which 85 % or more are held) and
+    mean_width [the measure's unit]; empty where all folds but one are too few to learn from.
+    """
+    parts = []
+    for fold in pd.unique(predictions["fold"]):
+        test = predictions[predictions["fold"] == fold]
+        try:
+            found = learn_intervals(predictions[predictions["fold"] != fold], new)
+        except DataError:
+            return {}
+        value = test["y_pred"].to_numpy(dtype=np.float64)
+        low, high = found.low_high(test["drug_id"].to_numpy(dtype=str), value, level=level)
+        inside = (test["y_true"].to_numpy() >= low) & (test["y_true"].to_numpy() <= high)
+        parts.append(pd.DataFrame({"drug_id": test["drug_id"], "inside": inside, "width": high - low}))
+    table = pd.concat(parts)
+    by_drug = table.groupby("drug_id")["inside"].mean()
+    return {
+        "level": level,
+        "coverage": round(float(table["inside"].mean()), 4),
+        "drugs_at_least_85": round(float((by_drug >= 0.85).mean()), 4),
+        "mean_width": round(float(table["width"].mean()), 4),
+    }
+
+
 def _of_drugs(
     error: Array, drug: npt.NDArray[np.int64], n: npt.NDArray[np.int64], overall: float, sample_ids: pd.Index
 ) -> Intervals:

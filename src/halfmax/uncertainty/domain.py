@@ -22,6 +22,7 @@ PLACES = ("inside", "edge", "outside", "unknown")
 _TEXT = ("names_", "sample_ids_", "tissues_")
 _LEAST_TISSUE = 5
 _REACH = 20
+_TEMPERATURES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 _FIRST_RIDGE = 0.3
 _TINY = 1e-12
 
@@ -272,23 +273,43 @@ class Domain(Stateful):
             self.tissue_weight_, self.tissue_bias_ = np.zeros((k, 0)), np.zeros(0)
             return
         code = pd.Index(self.tissues_).get_indexer(pd.Index(label))
-        rows = code >= 0
-        hot = np.eye(len(self.tissues_))[code[rows]]
-        means = (hot.T @ scores[rows]) / hot.sum(axis=0)[:, None]
-        inner = scores[rows] - means[code[rows]]
-        within = inner.T @ inner / max(len(inner) - len(means), 1)
-        within = 0.9 * within + 0.1 * np.diag(np.diag(within)) + 1e-6 * np.trace(within) / k * np.eye(k)
-        self.tissue_weight_ = np.linalg.solve(within, means.T)
-        self.tissue_bias_ = np.log(hot.mean(axis=0)) - 0.5 * (means.T * self.tissue_weight_).sum(axis=0)
+        rows = np.flatnonzero(code >= 0)
+        x, code = scores[rows], code[rows]
+        left_out = np.empty((len(rows), len(self.tissues_)))
+        part = np.random.default_rng(self.seed).permutation(len(rows)) % min(self.folds, len(rows))
+        for p in range(part.max() + 1):
+            weight, bias = _discriminant(x[part != p], code[part != p], len(self.tissues_))
+            left_out[part == p] = x[part == p] @ weight + bias
+        # probabilities are those that left-out samples bear out: the temperature with the least log loss
+        loss = [-np.log(_softmax(left_out * t)[np.arange(len(rows)), code] + _TINY).mean() for t in _TEMPERATURES]
+        best = _TEMPERATURES[int(np.argmin(loss))]
+        weight, bias = _discriminant(x, code, len(self.tissues_))
+        self.tissue_weight_, self.tissue_bias_ = best * weight, best * bias
 
     def _guess(self, scores: FloatArray) -> tuple[npt.NDArray[np.object_], Array]:
         if not len(self.tissues_):
             return np.full(len(scores), "", dtype=object), np.full(len(scores), np.nan)
-        value = scores.astype(np.float64) @ self.tissue_weight_ + self.tissue_bias_
-        value = np.exp(value - value.max(axis=1, keepdims=True))
-        probability = value / value.sum(axis=1, keepdims=True)
+        probability = _softmax(scores.astype(np.float64) @ self.tissue_weight_ + self.tissue_bias_)
         best = probability.argmax(axis=1)
         return self.tissues_[best].astype(object), probability[np.arange(len(best)), best]
+
+
+def _discriminant(scores: Array, code: npt.NDArray[np.int64], n_classes: int) -> tuple[Array, Array]:
+    """Return weights and biases of a linear discriminant whose covariance is shrunk towards its diagonal."""
+    k = scores.shape[1]
+    hot = np.eye(n_classes)[code]
+    count = hot.sum(axis=0)
+    means = (hot.T @ scores) / np.maximum(count, 1)[:, None]
+    inner = scores - means[code]
+    within = inner.T @ inner / max(len(inner) - n_classes, 1)
+    within = 0.9 * within + 0.1 * np.diag(np.diag(within)) + (1e-6 * np.trace(within) / k + _TINY) * np.eye(k)
+    weight = np.linalg.solve(within, means.T)
+    return weight, np.log(np.maximum(count, 0.5) / len(code)) - 0.5 * (means.T * weight).sum(axis=0)
+
+
+def _softmax(value: Array) -> Array:
+    value = np.exp(value - value.max(axis=1, keepdims=True))
+    return np.asarray(value / value.sum(axis=1, keepdims=True))
 
 
 def _leading(gram: Array, k: int) -> tuple[Array, Array]:
