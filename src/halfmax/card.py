@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: Files of a predictor folder that hold the card.
 FILES = ("card.md", "card.json")
 _USE = (
-    "Ranking drugs for a sample by predicted in-vitro response relative to each drug's own mean, as a hypothesis for an "
-    "experiment; comparing models on the same folds."
+    "Ranking drugs for a sample by predicted in-vitro response relative to each drug's own mean, as a hypothesis for "
+    "an experiment; comparing models on the same folds."
 )
 _LIMITS = (
     "It was fitted on cell lines in culture: it predicts their response, and no patient's. Nothing here chooses a "
@@ -134,8 +134,8 @@ def _domain_words(domain: Mapping[str, Any] | None) -> str:
         return "It has none: nothing says how far a sample lies from those of training."
     return (
         f"A sample is compared with {domain['n_samples']} training samples. At the edge: farther than "
-        f"{domain['edge']:g} % of them; outside: farther than {domain['outside']:g} %, and then its answers are withheld "
-        "unless the caller allows them."
+        f"{domain['edge']:g} % of them; outside: farther than {domain['outside']:g} %, and then its answers are "
+        "withheld unless the caller allows them."
     )
 
 

@@ -140,9 +140,13 @@ class Report:
 
     def _predictions(self) -> pd.DataFrame:
         """Predictions in their documented order of columns, ready for Parquet."""
+        from halfmax import RESEARCH_USE
+
         names = list(COLUMNS["predictions"])
         frame = self.predictions if len(self.predictions.columns) else pd.DataFrame(columns=names)
-        return frame[names + [c for c in frame.columns if c not in names]].reset_index(drop=True)
+        frame = frame[names + [c for c in frame.columns if c not in names]].reset_index(drop=True)
+        frame.attrs["research_use"] = RESEARCH_USE
+        return frame
 
 
 def _put(path: Path, write: Callable[[Path], object]) -> None:

@@ -163,7 +163,7 @@ def interval_findings(intervals: Mapping[New, Intervals], label: str, level: flo
     else:
         findings.warn(
             "no-intervals",
-            "this predictor has no intervals for new samples, so low and high are empty: no cross-validation that leaves "
-            "samples out told its errors. halfmax run --protocol LCO makes one that has them, or Predictor.calibrate.",
+            "this predictor has no intervals for new samples, so low and high are empty: no cross-validation that "
+            "leaves samples out told its errors. Predictor.calibrate adds them; halfmax run --protocol LCO saves them.",
         )
     return findings.all()

@@ -28,8 +28,8 @@ _LEAST = 20
 class Intervals:
     """Quantiles of a predictor's errors on samples, or drugs, that it had not seen.
 
-    An error counts in units of its drug's scale (the root mean square of the drug's errors, shrunk towards that of all)
-    and of what the samples nearest to it had. Quantiles are each drug's own, mixed with those of all drugs. New
+    An error counts in units of its drug's scale (root mean square of the drug's errors, its logarithm shrunk towards
+    that of all) and of what the samples nearest to it had. Quantiles are each drug's own, mixed with those of all. New
     samples are exchangeable with those of the cross-validation, so that a drug's quantile is taken at (n + 1)/n times
     the level for n samples (Vovk, Gammerman and Shafer 2005; by group: Dunn, Wasserman and Ramdas 2023, JASA).
 
@@ -170,7 +170,8 @@ def learn_intervals(predictions: pd.DataFrame, new: New, weights: pd.DataFrame |
     overall = float(np.mean(error**2))
     if new == "drug":
         return _of_drugs(error, drug, n, overall, sample_ids)
-    scale = np.sqrt((np.bincount(drug, weights=error**2) + SCALE_SHRINK * overall) / (n + SCALE_SHRINK))
+    own = np.log(np.maximum(np.bincount(drug, weights=error**2) / n, 1e-6 * overall + 1e-300))
+    scale = np.exp(0.5 * (n * own + SCALE_SHRINK * np.log(overall + 1e-300)) / (n + SCALE_SHRINK))
     score = error / np.maximum(scale[drug], 1e-12)
     size = np.bincount(sample, weights=score**2) / np.bincount(sample)
     found = Intervals(
@@ -190,9 +191,9 @@ def learn_intervals(predictions: pd.DataFrame, new: New, weights: pd.DataFrame |
         np.fill_diagonal(among, 0)
         score = score / found.local(among)[sample]
     pooled = np.quantile(score, GRID)
-    own = np.stack([np.quantile(part, GRID) for part in _parts(score, drug)])
+    each = np.stack([np.quantile(part, GRID) for part in _parts(score, drug)])
     share = (n / (n + QUANTILE_SHRINK))[:, None]
-    return Intervals(**{**vars(found), "quantiles": share * own + (1 - share) * pooled, "pooled": pooled})
+    return Intervals(**{**vars(found), "quantiles": share * each + (1 - share) * pooled, "pooled": pooled})
 
 
 def covered(predictions: pd.DataFrame, new: New, *, level: float = 0.9) -> dict[str, float]:
