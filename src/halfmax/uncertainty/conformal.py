@@ -20,7 +20,7 @@ GRID = np.linspace(0, 1, 201)
 #: Samples' worth of the pooled errors that a drug's own scale and quantiles are mixed with.
 SCALE_SHRINK, QUANTILE_SHRINK = 10.0, 50.0
 #: Samples' worth of the average that the errors of nearby samples are mixed with.
-LOCAL_SHRINK = 20.0
+LOCAL_SHRINK = 5.0
 _LEAST = 20
 
 
@@ -193,7 +193,9 @@ def learn_intervals(predictions: pd.DataFrame, new: New, weights: pd.DataFrame |
     pooled = np.quantile(score, GRID)
     each = np.stack([np.quantile(part, GRID) for part in _parts(score, drug)])
     share = (n / (n + QUANTILE_SHRINK))[:, None]
-    return Intervals(**{**vars(found), "quantiles": share * each + (1 - share) * pooled, "pooled": pooled})
+    # rounded as they are saved, so that a saved predictor gives the same bits
+    mixed = (share * each + (1 - share) * pooled).astype(np.float32).astype(np.float64)
+    return Intervals(**{**vars(found), "quantiles": mixed, "pooled": pooled})
 
 
 def covered(predictions: pd.DataFrame, new: New, *, level: float = 0.9) -> dict[str, float]:

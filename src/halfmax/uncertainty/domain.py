@@ -169,7 +169,7 @@ class Domain(Stateful):
     def weights(self, values: FloatArray, sample_ids: npt.NDArray[np.str_]) -> Array:
         """Return how alike each sample is to each of these training samples, from 0 to 1, shape ``(n, n_ids)``.
 
-        The 20th nearest training sample has exp(−1); training samples that are not known have 0.
+        The 20th nearest training sample has exp(−2); training samples that are not known have 0.
         """
         self._check_fitted()
         return self._alike(((values - self.centre_) * self.gain_) @ self.components_.T, sample_ids)
@@ -220,7 +220,7 @@ class Domain(Stateful):
         far = _squared(scores, self.scores_)
         reach = np.partition(far, min(_REACH, far.shape[1] - 1), axis=1)[:, min(_REACH, far.shape[1] - 1)]
         rows = rows_of(sample_ids, self.sample_ids_)
-        alike = np.exp(-far[:, rows] / np.maximum(reach[:, None], _TINY))
+        alike = np.exp(-2 * far[:, rows] / np.maximum(reach[:, None], _TINY))
         return np.asarray(np.where(rows >= 0, alike, 0.0))
 
     def _weigh(self, features: FloatArray, responses: Array) -> None:
