@@ -175,7 +175,7 @@ def flags(shared: Path) -> Iterator[dict[str, Any]]:
         yield own.row(f"{case.name}, its left-out lines by the embedded arrays", lines[genes])
         if case.unit == "log2":
             yield own.row(f"{case.name}, antilogarithm (as counts)", np.exp2(frame[genes]) - 1)
-        for method in ("auto", "rank"):
+        for method in ("auto", "rank", "cohort", "celligner"):
             try:
                 given, findings = harmonise(frame[genes], own.reference, method, unit=case.unit)
             except ValueError:
@@ -197,7 +197,7 @@ class Judge:
         part = replace(train, omics={"expression": train.omics["expression"][genes]})
         self.features = FeaturePipeline(drug_blocks=()).fit(part)
         self.domain = learn_domain(self.features.transform(part), part.response["value"].to_numpy())
-        self.reference = ScaleReference().fit(omics_block(part, "expression"))
+        self.reference = ScaleReference(profiles=True).fit(omics_block(part, "expression"))
         self.train = part
 
     def row(self, case: str, frame: pd.DataFrame, harmonised: str = "none", tissue: Any = None) -> dict[str, Any]:

@@ -328,4 +328,4 @@ def _leading(gram: Array, k: int) -> tuple[Array, Array]:
 def _squared(a: npt.NDArray[np.floating[Any]], b: npt.NDArray[np.floating[Any]]) -> Array:
     """Return squared distances between rows."""
     left, right = (a.astype(np.float64) ** 2).sum(axis=1), (b.astype(np.float64) ** 2).sum(axis=1)
-    return np.maximum(left[:, None] + right - 2 * a.astype(np.float64) @ b.astype(np.float64).T, 0)
+    return np.asarray(np.maximum(left[:, None] + right - 2 * a.astype(np.float64) @ b.astype(np.float64).T, 0))
