@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from halfmax.background import Background
 from halfmax.data.dataset import Measure
 from halfmax.data.storage import atomic_folder, read_verified, write_json
 from halfmax.errors import HalfmaxError, ModelFileError, examples
@@ -40,6 +41,9 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         arrays |= {f"scale/{k}": v for k, v in predictor.expression_scale_.get_arrays().items()}
     for new, panel in predictor.panels_.items():
         arrays |= {f"panel/{new}/{k}": v for k, v in panel.arrays().items()}
+    background = predictor.background_
+    if background is not None:
+        arrays |= {f"background/{k}": v for k, v in background.arrays().items()}
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -56,6 +60,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> Path:
         "reference_drugs": reference["drug_id"].tolist(),
         "drugs": _table_to_json(predictor.drugs_),
         "panels": {new: panel.ids.tolist() for new, panel in predictor.panels_.items()},
+        "background": {} if background is None else background.manifest(),
         "about": predictor.about_,
     }
     with atomic_folder(folder) as work:
@@ -89,6 +94,8 @@ def load_predictor(kind: type[Predictor], folder: Path) -> Predictor:
         panels = manifest.get("panels", {})  # absent in folders of earlier versions
         read = [Panel.from_arrays(new, ids, _part(arrays, f"panel/{new}")) for new, ids in panels.items()]
         predictor.panels_ = {panel.new: panel for panel in read}
+        kept = manifest.get("background", {})  # absent in folders of earlier versions
+        predictor.background_ = Background.from_parts(kept, _part(arrays, "background"))
         if {len(v) for v in predictor.reference_.values()} != {len(drug_ids)}:
             raise ModelFileError("the reference tables differ in length")
     except HalfmaxError as error:

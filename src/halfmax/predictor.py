@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from halfmax.background import SIZE as BACKGROUND_SIZE
+from halfmax.background import Background
 from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError, NotFittedError, UnknownNameError, did_you_mean, examples
 from halfmax.features.blocks import PairFeatures, rows_of
@@ -78,6 +80,7 @@ class Predictor:
         encoded: Encoded | None = None,
         features: FeaturePipeline | None = None,
         keep_profiles: bool = False,
+        background: int = BACKGROUND_SIZE,
         on_epoch: OnEpoch | None = None,
     ) -> Self:
         """Learn features, target scale, model and each drug's own distribution from `train`.
@@ -92,6 +95,9 @@ class Predictor:
             An unfitted pipeline; the default one otherwise.
         keep_profiles
             Save the training samples' expression with the predictor, which harmonising by ``celligner`` needs.
+        background
+            How many training samples' profiles are saved with the predictor for its explanations, see `Background`;
+            0 = none, and nothing can be explained.
         """
         encoded = encoded or encode(features or FeaturePipeline(), train, valid)
         y = encoded.y
@@ -107,6 +113,8 @@ class Predictor:
         self.measure_ = train.measure
         self.panels_: dict[New, Panel] = {}
         self.drugs_ = train.drugs
+        kept = Background.of(train, encoded.features.modalities, background) if background > 0 else None
+        self.background_ = kept
         self.reference_ = _reference(encoded.train, y)
         self.about_: dict[str, Any] = {
             "data": {"name": train.name, "notes": dict(train.notes)},
@@ -187,6 +195,29 @@ class Predictor:
         UnknownNameError
             If a drug is not among the training drugs.
         """
+        self._check_fitted()
+        matched, matches = self.match_samples(omics, allow_low_coverage=allow_low_coverage)
+        if harmonise != "none":
+            matched["expression"], said = self.harmonise(matched.get("expression", pd.DataFrame()), harmonise)
+        coverage = matches["expression"].coverage if "expression" in matches else float("nan")
+        dataset = self.pairs_of(matched, self.find_drugs(drugs), samples)
+        table = self._ranked(self.predict(dataset).assign(gene_coverage=coverage))
+        if harmonise != "none":
+            method = next((f.examples[0] for f in said if f.code == "harmonised"), "none")
+            table["harmonised"] = method
+            table["transductive"] = method != "none" and HARMONISERS.get(method).transductive
+        return table, matches
+
+    def match_samples(
+        self, omics: Mapping[str, pd.DataFrame], *, allow_low_coverage: bool = False
+    ) -> tuple[dict[str, pd.DataFrame], dict[str, GeneMatch]]:
+        """Return tables of new samples under the training names, NaN where a feature is not there, and how they match.
+
+        Raises
+        ------
+        DataError
+            If expression is needed and absent, or too few genes are known.
+        """
         from halfmax.data.identifiers import match_genes
 
         self._check_fitted()
@@ -205,16 +236,7 @@ class Predictor:
         if not allow_low_coverage:
             for match in matches.values():
                 match.require(REFUSE_COVERAGE)
-        if harmonise != "none":
-            matched["expression"], said = self.harmonise(matched.get("expression", pd.DataFrame()), harmonise)
-        coverage = matches["expression"].coverage if "expression" in matches else float("nan")
-        dataset = self._grid(matched, self.find_drugs(drugs), samples)
-        table = self._ranked(self.predict(dataset).assign(gene_coverage=coverage))
-        if harmonise != "none":
-            method = next((f.examples[0] for f in said if f.code == "harmonised"), "none")
-            table["harmonised"] = method
-            table["transductive"] = method != "none" and HARMONISERS.get(method).transductive
-        return table, matches
+        return matched, matches
 
     def panel(self, new: New) -> Panel:
         """Return what serves a new ``sample`` or ``drug`` with a few measured values.
@@ -296,9 +318,10 @@ class Predictor:
         """Read a saved predictor; raise ModelFileError if anything in it is missing, foreign or changed."""
         return load_predictor(cls, Path(folder))
 
-    def _grid(
+    def pairs_of(
         self, omics: Mapping[str, pd.DataFrame], drugs: pd.DataFrame, samples: pd.DataFrame | None
     ) -> ResponseDataset:
+        """Return every pair of these samples (tables under the training names) and drugs as a dataset to predict."""
         ids = list(dict.fromkeys(i for frame in omics.values() for i in map(str, frame.index)))
         if not ids:
             raise DataError("there is no sample in the table.")
