@@ -202,7 +202,7 @@ def as_new(x: PairFeatures) -> PairFeatures:
 
 
 def _inputs(x: PairFeatures, features: Sequence[Feature]) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Return what the model was given of each feature, NaN for one that is made inside the model, and what was filled."""
+    """Return what the model was given of each feature, NaN where it makes that inside, and what was filled in."""
     values = np.full((len(x.sample_ids), len(features)), np.nan)
     filled = np.zeros(values.shape, dtype=bool)
     place = {feature: i for i, feature in enumerate(features)}

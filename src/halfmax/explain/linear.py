@@ -1,4 +1,4 @@
-"""Exact Shapley values of models that are linear in a sample's features, and of a kernel ridge with a Gaussian kernel."""
+"""Exact Shapley values of models linear in a sample's features, and gradients of a Gaussian kernel's ridge."""
 
 from __future__ import annotations
 

@@ -27,9 +27,7 @@ class TreePath:
 
     def __init__(self, model: PairTrees) -> None:
         if not isinstance(model, LightGBM | XGBoost):
-            raise DataError(
-                f"{type(model).__name__} keeps no node counts, which TreeSHAP needs; explain a boosted one."
-            )
+            raise DataError(f"{type(model).__name__} keeps no node counts, which TreeSHAP needs; take a boosted one.")
         self.model = model
 
     def attribute(self, x: PairFeatures, background: PairFeatures) -> Attribution:
