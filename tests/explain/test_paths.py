@@ -12,10 +12,11 @@ from halfmax.background import Background
 from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError
 from halfmax.explain import Explainer
+from halfmax.features.pipeline import FeaturePipeline
 from halfmax.predictor import Predictor
 
 DATA = make_dataset(80, 6, 30)
-NEW = make_dataset(5, 6, 30, seed=7).omics["expression"]
+NEW = make_dataset(5, 6, 30, seed=7).omics["expression"].set_axis([f"N{i}" for i in range(5)])
 SMALL = {"width": 32, "epochs": 5, "batch_size": 32}
 #: Recipe to the largest gap [ln µM] that it may show.
 RECIPES = {
@@ -127,8 +128,6 @@ def test_the_closed_form_is_what_quadrature_finds():
 def test_copied_genes_share_alike_and_constant_ones_get_nothing(name):
     copied = DATA.omics["expression"].assign(COPY=DATA.omics["expression"]["G3"], FLAT=5.0)
     raw = {"expression": ("impute",)}  # a z-score within the sample would make even a constant gene vary
-    from halfmax.features.pipeline import FeaturePipeline
-
     model, params, _ = RECIPES[name]
     data = replace(DATA, omics={"expression": copied})
     predictor = Predictor.of(model, params).fit(data, features=FeaturePipeline(steps=raw))
@@ -165,7 +164,7 @@ def test_what_cannot_be_explained_is_said():
         Explainer(Predictor.of("mean_effects").fit(DATA)).explain(NEW)
     with pytest.raises(DataError, match="no background"):
         Explainer(Predictor.of("kernel_ridge").fit(DATA, background=0)).explain(NEW)
-    with pytest.raises(DataError, match="there are enough of" if False else "at least 5"):
+    with pytest.raises(DataError, match="at least 5"):
         Explainer(fitted("kernel_ridge"), tissue="brain").explain(NEW)
 
 
@@ -192,9 +191,8 @@ def test_the_background_is_dealt_over_tissues_and_does_not_depend_on_order():
 
 
 def test_a_saved_predictor_keeps_its_background_and_an_old_folder_says_that_it_has_none(tmp_path):
-    predictor = fitted("kernel_ridge")
     values = DATA.omics["expression"].to_numpy(copy=True)
-    values[predictor.background_.sample_ids.tolist().index("S000") if False else 0, 3] = np.nan
+    values[0, 3] = np.nan
     holed = replace(
         DATA, omics={"expression": pd.DataFrame(values, DATA.samples.index, DATA.omics["expression"].columns)}
     )

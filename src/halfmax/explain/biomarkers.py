@@ -25,8 +25,8 @@ def known_biomarkers() -> pd.DataFrame:
 
     Returns
     -------
-    Columns drug, feature, level (``expression``, ``mutation``, ``event``: lines that carry a fusion, amplification or
-    hotspot), direction (``sensitive`` or ``resistant`` with more of it), role (``core`` counts for the bar, ``check`` is
+    Columns drug, feature, level (``expression``, ``mutation``, ``event``: a fusion, amplification or hotspot carried by
+    a line), direction (``sensitive`` or ``resistant`` with more of it), role (``core`` counts for the bar, ``check`` is
     reported beside it), screens (where it is expected to show), source and identifier.
     """
     with files("halfmax.explain").joinpath("biomarkers.tsv").open(encoding="utf-8") as handle:
@@ -112,7 +112,7 @@ def check_biomarkers(
 
 
 def recovery(checked: pd.DataFrame) -> pd.DataFrame:
-    """Return for ``core`` and for all associations: n, share in the first 1, 10 and 50, direction right, median rank."""
+    """Return for ``core`` and for all associations: n, shares in the first 1, 10, 50, median rank."""
     out = []
     for role, part in (("core", checked[checked["role"] == "core"]), ("all", checked)):
         if len(part):
