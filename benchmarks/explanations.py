@@ -2,7 +2,7 @@
 
     python benchmarks/explanations.py recovery closure speed --models kernel_ridge wide_deep
 
-Predictors are fitted on the training part of fold 0 of the fixed folds (LCO); no response of its test part is looked at.
+Predictors are fitted on the training part of fold 0 of the fixed folds (LCO); no response of its test part is seen.
 Each step merges its raw figures into ``results/explanations_STEP.csv``. What stability, curves, randomised and null ask
 is written at each step below.
 """
@@ -165,7 +165,7 @@ def curves(data: Data, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def randomised(data: Data, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Rank correlation of |attribution| with that of the same model with shuffled weights: near 0 if it is the weights."""
+    """Rank correlation of |attribution| with that of the same model with shuffled weights: near 0 if weights matter."""
     from halfmax.explain import Explainer, faithful
 
     frame = data.train.omics["expression"].loc[data.train.samples.index[:3]]

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from halfmax import RESEARCH_USE
 from halfmax.cli_data import data_app
+from halfmax.cli_explain import explain
 from halfmax.cli_pilot import design_pilot, read_measured
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import (
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command("design-pilot")(design_pilot)
+app.command("explain")(explain)
 
 
 def main(argv: list[str] | None = None) -> int:
