@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     data = Data()
     for step in args.steps:
         rows = [{"run": now(), "step": step, **row} for row in STEPS[step](data, args)]
-        for row in rows:
+        for row in rows if step != "recovery" else ():
             print(row, flush=True)
         keys = [c for c in ("model", "by", "role", "drug", "feature", "what", "kind", "order", "k") if c in rows[0]]
         merge_csv(args.out / f"explanations_{step}.csv", pd.DataFrame(rows), keys)
