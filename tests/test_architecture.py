@@ -25,6 +25,7 @@ ORDER = [
         "uncertainty",
         "panel",
         "background",
+        "new_samples",
         "model_folder",
         "predictor",
         "resume",

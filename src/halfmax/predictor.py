@@ -23,6 +23,7 @@ from halfmax.features.pipeline import FeaturePipeline, omics_block
 from halfmax.labels import SENSITIVE
 from halfmax.model_folder import load_predictor, save_predictor
 from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
+from halfmax.new_samples import match_samples
 from halfmax.panel import New, Panel
 
 if TYPE_CHECKING:
@@ -96,8 +97,7 @@ class Predictor:
         keep_profiles
             Save the training samples' expression with the predictor, which harmonising by ``celligner`` needs.
         background
-            How many training samples' profiles are saved with the predictor for its explanations, see `Background`;
-            0 = none, and nothing can be explained.
+            Training samples whose profiles are saved for explanations, see `Background`; 0 = none.
         """
         encoded = encoded or encode(features or FeaturePipeline(), train, valid)
         y = encoded.y
@@ -113,8 +113,7 @@ class Predictor:
         self.measure_ = train.measure
         self.panels_: dict[New, Panel] = {}
         self.drugs_ = train.drugs
-        kept = Background.of(train, encoded.features.modalities, background) if background > 0 else None
-        self.background_ = kept
+        self.background_ = Background.of(train, encoded.features.modalities, background) if background else None
         self.reference_ = _reference(encoded.train, y)
         self.about_: dict[str, Any] = {
             "data": {"name": train.name, "notes": dict(train.notes)},
@@ -196,47 +195,18 @@ class Predictor:
             If a drug is not among the training drugs.
         """
         self._check_fitted()
-        matched, matches = self.match_samples(omics, allow_low_coverage=allow_low_coverage)
+        least = None if allow_low_coverage else REFUSE_COVERAGE
+        matched, matches = match_samples(self.features_, omics, least)
         if harmonise != "none":
             matched["expression"], said = self.harmonise(matched.get("expression", pd.DataFrame()), harmonise)
         coverage = matches["expression"].coverage if "expression" in matches else float("nan")
-        dataset = self.pairs_of(matched, self.find_drugs(drugs), samples)
+        dataset = self._grid(matched, self.find_drugs(drugs), samples)
         table = self._ranked(self.predict(dataset).assign(gene_coverage=coverage))
         if harmonise != "none":
             method = next((f.examples[0] for f in said if f.code == "harmonised"), "none")
             table["harmonised"] = method
             table["transductive"] = method != "none" and HARMONISERS.get(method).transductive
         return table, matches
-
-    def match_samples(
-        self, omics: Mapping[str, pd.DataFrame], *, allow_low_coverage: bool = False
-    ) -> tuple[dict[str, pd.DataFrame], dict[str, GeneMatch]]:
-        """Return tables of new samples under the training names, NaN where a feature is not there, and how they match.
-
-        Raises
-        ------
-        DataError
-            If expression is needed and absent, or too few genes are known.
-        """
-        from halfmax.data.identifiers import match_genes
-
-        self._check_fitted()
-        matches, matched = {}, {}
-        for modality in self.features_.modalities:
-            if modality not in omics:
-                continue
-            wanted = self.features_.input_names(modality)
-            frame = omics[modality]
-            match = match_genes(map(str, frame.columns), wanted)
-            matches[modality] = match
-            values = match.take(frame.to_numpy(dtype=np.float32))
-            matched[modality] = pd.DataFrame(values, index=frame.index.astype(str), columns=list(wanted))
-        if "expression" in self.features_.modalities and "expression" not in matched:
-            raise DataError("this predictor needs expression; give a table of samples × genes.")
-        if not allow_low_coverage:
-            for match in matches.values():
-                match.require(REFUSE_COVERAGE)
-        return matched, matches
 
     def panel(self, new: New) -> Panel:
         """Return what serves a new ``sample`` or ``drug`` with a few measured values.
@@ -318,10 +288,9 @@ class Predictor:
         """Read a saved predictor; raise ModelFileError if anything in it is missing, foreign or changed."""
         return load_predictor(cls, Path(folder))
 
-    def pairs_of(
+    def _grid(
         self, omics: Mapping[str, pd.DataFrame], drugs: pd.DataFrame, samples: pd.DataFrame | None
     ) -> ResponseDataset:
-        """Return every pair of these samples (tables under the training names) and drugs as a dataset to predict."""
         ids = list(dict.fromkeys(i for frame in omics.values() for i in map(str, frame.index)))
         if not ids:
             raise DataError("there is no sample in the table.")
