@@ -24,6 +24,7 @@ from halfmax.features.pipeline import FeaturePipeline, omics_block
 from halfmax.labels import SENSITIVE
 from halfmax.model_folder import load_predictor, save_predictor
 from halfmax.models.base import MODELS, Model, OnEpoch, Prediction
+from halfmax.new_samples import match_samples
 from halfmax.panel import New, Panel
 from halfmax.uncertainty.answers import LEVEL, support_of, weighted_coverage, with_domain, with_intervals, withhold
 from halfmax.uncertainty.calibrate import learn_domain, out_of_fold
