@@ -179,7 +179,7 @@ def test_a_changed_gene_moves_the_prediction_within_the_training_range_only(expl
 
 def test_genes_interact_where_the_model_says_so(explainer):
     x = explainer.predictor.features_.transform(
-        explainer.predictor.pairs_of({"expression": NEW}, explainer.predictor.drugs_.iloc[:1], None)
+        explainer.predictor._grid({"expression": NEW}, explainer.predictor.drugs_.iloc[:1], None)
     )
     assert np.abs(interaction(explainer, x, "D03", "G3", "G4")).max() < 1e-5  # a linear model adds up
     bent = Explainer(Predictor.of("kernel_ridge", {"kernel": "rbf"}).fit(DATA))
@@ -188,7 +188,7 @@ def test_genes_interact_where_the_model_says_so(explainer):
 
 def test_deleting_by_attribution_beats_random_and_unusual(explainer, found):
     x = explainer.predictor.features_.transform(
-        explainer.predictor.pairs_of({"expression": NEW}, explainer.predictor.drugs_.iloc[:1], None)
+        explainer.predictor._grid({"expression": NEW}, explainer.predictor.drugs_.iloc[:1], None)
     )
     table = curves(explainer, x, found, steps=(1, 3, 5))
     area = table.groupby(["kind", "order"])["moved"].sum().unstack()
@@ -289,7 +289,7 @@ def test_a_predictor_is_checked_beside_ridge_and_spearman(real_names):
     found = check_predictor(Explainer(Predictor.of("kernel_ridge").fit(real_names)), real_names)
     assert found.associations.groupby("by").size().to_dict() == {"model": 2, "ridge": 2, "spearman": 2}
     assert (found.associations["rank"] == 1).all()
-    assert "100% of 2 core" in found.verdict
+    assert "100.0% of 2 core" in found.verdict
     assert "reaches" in found.verdict
     lines = event_lines(real_names, real_names.response.rename(columns={"value": "prediction"}))
     assert lines["drug"].tolist() == ["Lapatinib"]
@@ -305,7 +305,7 @@ def run(*arguments):
 
 def test_the_command_explains_a_file_and_the_background(saved, explainer, tmp_path):
     NEW.to_csv(tmp_path / "new.csv")
-    told = run(saved, "--expression", tmp_path / "new.csv", "--unit", "zscore", "--sample", "n1", "--drug", "D03")
+    told = run(saved, "--expression", tmp_path / "new.csv", "--unit", "zscore_gene", "--sample", "n1", "--drug", "D03")
     assert told.exit_code == 0, told.output
     assert RESEARCH_USE in told.output
     assert "other 10 features" in told.output

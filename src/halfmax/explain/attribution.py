@@ -69,7 +69,8 @@ class Weighted:
         features = tuple(dict.fromkeys(f for _, _, part in found for f in part.features))
         place = {feature: i for i, feature in enumerate(features)}
         shape = (*found[0][2].values.shape[:2], len(features))
-        values, variance, by_label = np.zeros(shape), np.zeros(shape), {}
+        values, variance = np.zeros(shape), np.zeros(shape)
+        by_label: dict[str, Array] = {}
         for weight, label, part in found:
             at = np.array([place[f] for f in part.features])
             own = np.zeros(shape)

@@ -17,7 +17,8 @@ from halfmax.explain.attribution import Attribution, Feature
 from halfmax.explain.explanation import Explanation
 from halfmax.explain.paths import path_of
 from halfmax.features.blocks import PairFeatures, rows_of
-from halfmax.predictor import Predictor
+from halfmax.new_samples import match_samples
+from halfmax.predictor import REFUSE_COVERAGE, Predictor
 
 Array = npt.NDArray[np.float64]
 #: A sum that differs by more from the prediction is said [measure's unit].
@@ -82,7 +83,7 @@ class Explainer:
         names = {name: predictor.features_.input_names(name) for name in held.omics}
         table = pd.DataFrame({"tissue": held.tissue}, index=pd.Index(held.sample_ids.astype(object), name="sample_id"))
         table = table.replace("", None)
-        dataset = predictor.pairs_of(held.frames(names), predictor.drugs_, table)
+        dataset = predictor._grid(held.frames(names), predictor.drugs_, table)
         return as_new(predictor.features_.transform(dataset))
 
     @cached_property
@@ -117,10 +118,11 @@ class Explainer:
             If a drug is not among the training drugs.
         """
         tables = {"expression": omics} if isinstance(omics, pd.DataFrame) else omics
-        matched, matches = self.predictor.match_samples(tables, allow_low_coverage=allow_low_coverage)
+        least = None if allow_low_coverage else REFUSE_COVERAGE
+        matched, matches = match_samples(self.predictor.features_, tables, least)
         findings = [finding for match in matches.values() for finding in match.findings]
         one_drug = self.predictor.drugs_.iloc[:1]
-        x = self.predictor.features_.transform(self.predictor.pairs_of(matched, one_drug, samples))
+        x = self.predictor.features_.transform(self.predictor._grid(matched, one_drug, samples))
         return self.explain_encoded(x, drugs, findings=findings)
 
     def explain_encoded(

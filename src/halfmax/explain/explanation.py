@@ -67,7 +67,7 @@ class Explanation:
     @property
     def difference(self) -> Array:
         """Prediction less the drug's mean prediction over the background, shape ``(n, m)``."""
-        return self.prediction - self.base
+        return np.asarray(self.prediction - self.base)
 
     @property
     def gap(self) -> Array:

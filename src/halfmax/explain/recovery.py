@@ -48,7 +48,7 @@ class Recovery:
         share, n = float(core["top_10"].iloc[0]), int(core["n"].iloc[0])
         word = "reaches" if share >= BAR else "misses"
         return (
-            f"{share:.0%} of {n} core associations stand in the model's first ten in the right direction: it {word} "
+            f"{share:.1%} of {n} core associations stand in the model's first ten in the right direction: it {word} "
             f"the bar of {BAR:.0%}."
         )
 

@@ -43,10 +43,11 @@ class TreePath:
 
     def _told(self, pairs: FloatArray) -> Array:
         if isinstance(self.model, LightGBM):
-            return np.asarray(self.model._booster.predict(pairs, pred_contrib=True), dtype=np.float64)
+            return np.asarray(self.model._boosters["lightgbm.txt"].predict(pairs, pred_contrib=True), dtype=np.float64)
         import xgboost
 
-        return np.asarray(self.model._booster.predict(xgboost.DMatrix(pairs), pred_contribs=True), dtype=np.float64)
+        booster = self.model._boosters["xgboost.json"]
+        return np.asarray(booster.predict(xgboost.DMatrix(pairs), pred_contribs=True), dtype=np.float64)
 
     def _features(self, x: PairFeatures, n: int) -> tuple[Feature, ...]:
         arrays = self.model.encoder_.arrays

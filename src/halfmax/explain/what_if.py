@@ -13,6 +13,7 @@ from halfmax.data.findings import Finding, Findings
 from halfmax.errors import DataError, UnknownNameError, did_you_mean
 from halfmax.explain.explainer import Explainer
 from halfmax.features.blocks import PairFeatures
+from halfmax.new_samples import match_samples
 
 #: Stands with every answer.
 LABEL = "model behaviour: what the model says of a profile changed by hand, not what a change would do to the cells"
@@ -68,7 +69,7 @@ def what_if(
         If the sample or feature is not there.
     """
     tables = {"expression": omics} if isinstance(omics, pd.DataFrame) else omics
-    matched, _ = explainer.predictor.match_samples(tables, allow_low_coverage=True)
+    matched, _ = match_samples(explainer.predictor.features_, tables, None)
     frame = matched.get(modality)
     for kind, name, known in (
         ("modality", modality, list(matched)),
@@ -94,13 +95,13 @@ def what_if(
         own = table.loc[[sample]] if sample in table.index else table.iloc[:0]
         rows[name] = own.loc[[sample] * len(ids)].set_axis(ids) if len(own) else own
     changed = rows[modality].copy()
-    changed.iloc[1:, changed.columns.get_loc(feature)] = kept.astype(changed.dtypes[feature])
+    changed.iloc[1:, changed.columns.get_loc(feature)] = kept.astype(np.float32)
     rows[modality] = changed
     about = None
     if samples is not None and sample in samples.index:
         about = samples.loc[[sample] * len(ids)].set_axis(ids)
     drugs = explainer.predictor.find_drugs([drug])
-    x = explainer.predictor.features_.transform(explainer.predictor.pairs_of(rows, drugs, about))
+    x = explainer.predictor.features_.transform(explainer.predictor._grid(rows, drugs, about))
     prediction = explainer.predict(x)[:, 0]
     table = pd.DataFrame({"value": kept, "prediction": prediction[1:], "difference": prediction[1:] - prediction[0]})
     return WhatIf(sample, str(drugs.index[0]), feature, table, low, high, findings.all())
