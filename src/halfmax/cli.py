@@ -15,6 +15,7 @@ from rich.table import Table
 
 from halfmax import RESEARCH_USE
 from halfmax.cli_data import data_app
+from halfmax.cli_tune import tune
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import console, download_bars, run_progress, say
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app, name="data")
+app.command()(tune)
 
 
 def main(argv: list[str] | None = None) -> int:
