@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def tune(
-    config: Annotated[
-        Path | None, typer.Argument(help="A TOML file as for run; [tune] holds the options below.")
-    ] = None,
+    config: Annotated[Path | None, typer.Argument(help="A TOML file as for run, with [tune].")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as in run.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="A model to tune, any number of times.")] = None,
     search: Annotated[str | None, typer.Option(help="tpe, gp, random or grid.")] = None,

@@ -86,9 +86,8 @@ class Page:
             f"{_SEARCHES[settings.search]}. A trial is worth the mean of {self.metric} over the same {settings.inner} "
             f"inner folds ({better} is better). Groups that must stay together were kept together in inner folds, too."
         )
-        return text + (
-            f" Trials that were behind were stopped by {_PRUNERS[settings.prune]}." if _PRUNERS[settings.prune] else ""
-        )
+        pruner = _PRUNERS[settings.prune]
+        return text + (f" Trials that were behind were stopped by {pruner}." if pruner else "")
 
     @property
     def summary(self) -> str:
@@ -96,12 +95,13 @@ class Page:
         found = []
         for model in self.plan.settings.models:
             rows = self.tuning.studies[self.tuning.studies["model"] == model]
-            words_ = f"{self.styles[model].label}: inner {self.metric} {number(rows['inner_best'].mean(), 3)}"
+            text = f"{self.styles[model].label}: inner {self.metric} {number(rows['inner_best'].mean(), 3)}"
             if rows["inner_default"].notna().all():
-                words_ += f" (defaults {number(rows['inner_default'].mean(), 3)})"
+                text += f" (defaults {number(rows['inner_default'].mean(), 3)})"
             if self.plan.settings.nested:
-                words_ += f", outer {number(rows['outer_best'].mean(), 3)} (defaults {number(rows['outer_default'].mean(), 3)})"
-            found.append(words_)
+                best, default = (number(rows[f"outer_{kind}"].mean(), 3) for kind in ("best", "default"))
+                text += f", outer {best} (defaults {default})"
+            found.append(text)
         return "; ".join(found) + "."
 
     @property

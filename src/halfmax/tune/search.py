@@ -161,9 +161,8 @@ def _score_outer(
 ) -> dict[tuple[str, str], Outer]:
     """Fit the best and the default parameters on each outer fold's training part, and score them on its test part."""
     scored = {}
-    kept = Resume(folder / "outer")
+    kept, config = Resume(folder / "outer"), plan.config
     for k, split in enumerate(plan.prepared.splits):
-        config = plan.config
         run = _FoldRun(plan.prepared.dataset, split, lambda: make_features(config), make_threshold(config))
         for j, model in enumerate(plan.settings.models):
             if on_progress is not None:

@@ -85,8 +85,8 @@ def space_of(
         if name not in parameters_of(cls):
             known = list(parameters_of(cls))
             problems.append(
-                f"tune.space.{model}.{name}: {model} has no hyper-parameter {name!r}.{did_you_mean(name, known)} It has: "
-                f"{', '.join(known) or 'none'}"
+                f"tune.space.{model}.{name}: {model} has no hyper-parameter {name!r}.{did_you_mean(name, known)} "
+                f"It has: {', '.join(known) or 'none'}"
             )
         elif name not in fixed or own is not None:
             found = _read(entry, hints.get(name, object))

@@ -132,7 +132,7 @@ def open_study(
 
 @contextmanager
 def alive(folder: Path) -> Iterator[str]:
-    """Hold a lock that only this process can hold, and yield its name: it falls when the process ends, however it ends."""
+    """Hold a lock of this process and yield its name; the lock falls when the process ends, however it ends."""
     place = folder / "workers"
     place.mkdir(parents=True, exist_ok=True)
     name = uuid.uuid4().hex
