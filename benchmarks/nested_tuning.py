@@ -3,7 +3,7 @@
     python benchmarks/nested_tuning.py --keep runs/nested-tuning
 
 Three outer and two inner folds of GDSC2 of its own (seed 11; not the fixed folds), fifteen trials of each model on each
-outer fold, by TPE. The models are small, so that the whole is minutes of CPU: this compares tuned small models, and says
+outer fold, by TPE. The models are small, so that it takes minutes of CPU: this compares tuned small models, and says
 what tuning gives and by how much inner scores flatter; it is no comparison of the models at their best. A run that was
 cut off goes on by the same command with the same --keep.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError
 from halfmax.models.base import MODELS
-from halfmax.tune.settings import plan_of, read_plan
+from halfmax.tune.settings import TuneSettings, plan_of, read_plan
 from halfmax.tune.space import Choices, Range, defaults_in, grid_of, space_of
 
 DATASET = make_dataset(n_samples=30, n_drugs=4, n_genes=12)
@@ -125,6 +126,13 @@ def test_every_misuse_is_told_in_one_message(tmp_path: Path) -> None:
     ):
         assert told in said, told
     assert "secret" not in said
+
+
+def test_every_setting_is_described_with_its_default(root: Path) -> None:
+    text = (root / "docs" / "tuning.md").read_text(encoding="utf-8")
+    for name, value in TuneSettings().model_dump(mode="json").items():
+        shown = "none" if value is None else f"`{json.dumps(value)}`"
+        assert f"| `{name}` | {shown} |" in text, name
 
 
 def test_a_wrong_type_of_a_hyper_parameter_is_found_before_the_first_trial() -> None:
