@@ -221,3 +221,18 @@ def test_the_grid_ends_with_its_last_combination(tmp_path: Path) -> None:
     assert budget_of(asked, "kernel_ridge") == 3
     found = tune(asked, tmp_path)
     assert sorted(json.loads(p)["ridge"] for _, _, p in told(found)) == [0.1, 1.0, 10.0]
+
+
+@pytest.mark.slow
+def test_two_machines_share_a_postgresql_database(tmp_path: Path) -> None:
+    url = os.environ.get("TEST_POSTGRES_URL")
+    if url is None:
+        pytest.skip("TEST_POSTGRES_URL names no database")
+    asked = plan(name=tmp_path.name, tune={"storage": url, "heartbeat": 1, "grace": 3})
+    whole = tune(plan(), tmp_path / "whole")
+    killed(asked, tmp_path / "one", place=2)
+    found = tune(asked, tmp_path / "other")  # another folder: only the silence tells that the worker is dead
+    assert told(found) == told(whole)
+    assert found.studies["n_interrupted"].tolist() == [1]
+    assert not (tmp_path / "other" / "studies.db").exists()
+    assert url not in found.write(tmp_path / "other").read_text(encoding="utf-8")
