@@ -101,6 +101,7 @@ def test_every_misuse_is_told_in_one_message(tmp_path: Path) -> None:
         heartbeat = 60
         [tune.space.mlp]
         widht = {choices = [1]}
+        layers = {low = 3, high = 1}
         [tune.space.lightgbm]
         n_trees = {low = 1, high = 2}
         """
@@ -112,6 +113,7 @@ def test_every_misuse_is_told_in_one_message(tmp_path: Path) -> None:
         "seed: Input should be a valid integer",
         "split.n_fold: unknown key. Did you mean 'n_folds'?",
         "model mlp has no hyper-parameter 'depth'",
+        "mlp: width is 'wide', which its type does not allow",
         "unknown model 'xgbost'. Did you mean 'xgboost'?",
         "tune.trials: Input should be greater than or equal to 1 (found 0)",
         "tune.serach: unknown key. Did you mean 'search'?",
@@ -120,6 +122,7 @@ def test_every_misuse_is_told_in_one_message(tmp_path: Path) -> None:
         "tune.storage: studies are kept at postgresql",
         "tune.grace: 60 s is not longer than the heartbeat, 60 s",
         "tune.space.mlp.widht: mlp has no hyper-parameter 'widht'. Did you mean 'width'?",
+        "tune.space.mlp.layers: low is above high",
         "mean_effects has nothing to search",
         "tune.space.lightgbm: lightgbm is not among the models to tune",
         "inner folds of fold 0: LCO has 24 groups, fewer than 40 folds; use n_folds=24",

@@ -21,7 +21,7 @@ pytest.importorskip("optuna")
 
 from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError
-from halfmax.tune import objective
+from halfmax.tune import objective, study
 from halfmax.tune import search as search_module
 from halfmax.tune.search import budget_of, search, tune
 from halfmax.tune.settings import Plan, plan_of
@@ -130,6 +130,25 @@ def test_a_trial_that_kills_its_worker_every_time_is_given_up(tmp_path: Path) ->
     found = tune(asked, tmp_path)
     assert [place for place, _, _ in told(found)] == [0, 2, 3, 4]
     assert found.studies["n_interrupted"].tolist() == [MOST_RETRIES + 1]
+
+
+def test_a_search_that_was_stopped_from_the_keyboard_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = objective.InnerFolds.score
+
+    def score(self: Any, spec: Any, i: int, on_epoch: Any) -> float:
+        if (tmp_path / "cut" / "stop").exists():
+            raise KeyboardInterrupt
+        return whole(self, spec, i, on_epoch)
+
+    monkeypatch.setattr(objective.InnerFolds, "score", score)
+    monkeypatch.setattr(study, "_SETTLED", 0.0)
+    tune(plan(tune={"trials": 2}), tmp_path / "cut")
+    (tmp_path / "cut" / "stop").touch()
+    with pytest.raises(KeyboardInterrupt):
+        tune(plan(), tmp_path / "cut")
+    (tmp_path / "cut" / "stop").unlink()
+    assert states(tmp_path / "cut") == {"COMPLETE": 2, "FAIL": 1}
+    assert told(tune(plan(), tmp_path / "cut")) == told(tune(plan(), tmp_path / "whole"))
 
 
 def test_more_trials_are_added_and_another_search_is_refused(tmp_path: Path) -> None:

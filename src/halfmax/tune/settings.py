@@ -155,12 +155,14 @@ def plan_of(content: Mapping[str, Any], *, dataset: ResponseDataset | None = Non
 def _plan(content: dict[str, Any], dataset: ResponseDataset | None, load: Any) -> Plan:
     section = content.pop("tune", {})
     settings, problems = _checked(TuneSettings, section, "tune.")
-    config, found = _checked(RunConfig, _with_models(content, settings.models), "")
+    known = tuple(name for name in settings.models if name in MODELS.names())
+    for name in settings.models:
+        if name not in known:
+            problems.append(f"  tune.models: unknown model {name!r}.{did_you_mean(name, MODELS)}")
+    config, found = _checked(RunConfig, _with_models(content, known), "")
     problems += found
-    tuned = settings.models or (config.main_model,)
-    known = [m for m in tuned if m in MODELS.names()]
-    settings = settings.model_copy(update={"models": tuple(known)})
-    spaces, found = _spaces(config, settings)
+    settings = settings.model_copy(update={"models": known if settings.models else (config.main_model,)})
+    spaces, found = _spaces(config, settings, content)
     problems += [f"  {line}." for line in found]
     kind = config.task.kind
     metric = settings.metric or ("rmse" if kind == "regression" else "roc_auc")
@@ -227,10 +229,16 @@ def _with_models(content: dict[str, Any], tuned: Sequence[str]) -> dict[str, Any
     return {"predictor": models[-1]} | content | {"models": [*models, *new]} if new else content
 
 
-def _spaces(config: RunConfig, settings: TuneSettings) -> tuple[dict[str, dict[str, Range | Choices]], list[str]]:
+def _spaces(
+    config: RunConfig, settings: TuneSettings, content: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Range | Choices]], list[str]]:
     spaces, problems = {}, []
+    asked = content.get("params", {})
     for name in settings.models:
-        given = {k: v for k, v in config.params_of(name).items() if k not in ("seed", "task")}
+        given = config.params_of(name)
+        if isinstance(asked, Mapping) and isinstance(asked.get(name), Mapping):
+            given |= asked[name]  # as it was written, where the configuration has other problems, too
+        given = {key: value for key, value in given.items() if key not in ("seed", "task")}
         spaces[name], found = space_of(name, settings.space.get(name), given)
         problems += found
     for name in settings.space:

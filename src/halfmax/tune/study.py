@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 MOST_RETRIES = 2
 #: Seconds between two looks at a study whose last trials run elsewhere.
 _LOOK = 1.0
+#: Seconds after which whoever put an interrupted trial down has also put it back, unless they were killed in between.
+_SETTLED = 5.0
 
 
 class Unnecessary(HalfmaxError):
@@ -159,6 +161,9 @@ def revive(study: optuna.Study, storage: Any, folder: Path, grace: float) -> Non
             continue  # another worker was first
         log.info("%s: trial %d is run again, its worker died", study.study_name, trial.number)
         _again()(study, storage.get_trial(trial._trial_id))
+    for trial in lost(study.get_trials(deepcopy=False)):
+        if time.time() - trial.datetime_complete.timestamp() > _SETTLED:
+            _again()(study, storage.get_trial(trial._trial_id))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         fail_stale_trials(study)
@@ -185,7 +190,7 @@ def work(
         states = {trial.state for trial in trials}
         if TrialState.WAITING in states or n_begun(trials) < budget:
             _one(study, objective)
-        elif TrialState.RUNNING in states:
+        elif TrialState.RUNNING in states or lost(trials):
             time.sleep(_LOOK)
         else:
             return
@@ -205,6 +210,21 @@ def _one(study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> Non
 def n_begun(trials: Sequence[optuna.trial.FrozenTrial]) -> int:
     """Return how many trials of the budget were begun; what is run again counts once."""
     return sum(_counts(trial) for trial in trials)
+
+
+def lost(trials: Sequence[optuna.trial.FrozenTrial]) -> list[Any]:
+    """Return the trials that were interrupted, from the keyboard or by a kill, and that nobody has put back."""
+    from optuna.trial import TrialState
+
+    again = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+    return [
+        trial
+        for trial in trials
+        if trial.state == TrialState.FAIL
+        and not {"reason", "unnecessary"} & set(trial.user_attrs)
+        and trial.number not in again
+        and len(trial.system_attrs.get("retry_history", ())) < MOST_RETRIES
+    ]
 
 
 def slot_of(study: optuna.Study, trial: Any) -> int:
