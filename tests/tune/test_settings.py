@@ -11,6 +11,7 @@ import pytest
 from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError
 from halfmax.models.base import MODELS
+from halfmax.models.kernel import KernelRidge
 from halfmax.tune.settings import TuneSettings, plan_of, read_plan
 from halfmax.tune.space import Choices, Range, defaults_in, grid_of, space_of
 
@@ -51,8 +52,9 @@ def test_what_the_configuration_gives_is_not_searched() -> None:
 
 
 def test_defaults_are_tried_only_where_the_space_holds_them() -> None:
-    assert defaults_in("kernel_ridge", {"ridge": Range(0.1, 10.0)}) == {"ridge": 1.0}
-    assert defaults_in("kernel_ridge", {"ridge": Range(5.0, 10.0)}) is None
+    assert defaults_in("kernel_ridge", {"focus": Range(0.0, 3.0)}) == {"focus": KernelRidge().focus}
+    assert defaults_in("kernel_ridge", {"focus": Range(2.9, 3.0)}) is None
+    assert defaults_in("kernel_ridge", {"ridge": Range(0.1, 10.0)}) is None  # found by the model itself
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_every_misuse_is_told_in_one_message(tmp_path: Path) -> None:
     said = str(caught.value)
     for told in (
         "seed: Input should be a valid integer",
-        "split.n_fold: unknown key. Did you mean 'n_folds'?",
+        "split.n_fold: unknown key. Did you mean 'n_folds'",
         "model mlp has no hyper-parameter 'depth'",
         "mlp: width is 'wide', which its type does not allow",
         "unknown model 'xgbost'. Did you mean 'xgboost'?",

@@ -162,13 +162,17 @@ def test_more_trials_are_added_and_another_search_is_refused(tmp_path: Path) -> 
     assert len(anew.trials) == 2
 
 
-def test_the_first_trial_has_the_defaults_and_nothing_is_better_than_the_best(tmp_path: Path) -> None:
-    found = tune(plan(), tmp_path)
+def test_the_first_trial_has_the_defaults_where_the_space_holds_them(tmp_path: Path) -> None:
+    focus = {"kernel_ridge": {"focus": {"low": 0.0, "high": 3.0}}}
+    found = tune(plan(tune={"space": focus}), tmp_path / "in")
     row = found.studies.iloc[0]
     assert found.trials["value"].min() == row["inner_best"]
     assert found.trials.loc[found.trials["place"] == 0, "value"].item() == row["inner_default"]
     scores = [np.mean(json.loads(text)) for text in found.trials["scores"]]
     np.testing.assert_allclose(scores, found.trials["value"])
+    beside = tune(plan(tune={"space": {"kernel_ridge": {"ridge": {"low": 0.1, "high": 9.0}}}}), tmp_path / "beside")
+    assert beside.studies["inner_default"].item() == pytest.approx(row["inner_default"], rel=1e-9)
+    assert row["inner_default"] not in set(beside.trials["value"])
 
 
 def test_what_is_higher_the_better_is_maximised(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def _study_row(
     best = study.best_trial
     default = json.dumps(defaults_in(model, plan.spaces[model]))
     same = trials.loc[(trials["params"].map(json.loads) == json.loads(default)) & (trials["state"] == "complete")]
-    inner_default = float(same["value"].iloc[0]) if len(same) else nan
+    inner_default = float(same["value"].iloc[0]) if len(same) else float(study.user_attrs.get("default", nan))
     outer_default, outer_best = (nan, nan) if outer is None else (outer.default, outer.tuned)
     sign = -1.0 if plan.higher_is_better else 1.0
     gap_default, gap_best = sign * (outer_default - inner_default), sign * (outer_best - float(best.values[0]))

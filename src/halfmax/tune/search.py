@@ -71,8 +71,14 @@ def tune(plan: Plan, folder: Path, *, fresh: bool = False, on_progress: OnProgre
         return tables(plan, studies, outer)
 
 
-def search(plan: Plan, folder: Path, on_progress: OnProgress | None = None) -> None:
-    """Run the trials that are left, one after another, until every study has its budget."""
+def search(plan: Plan, folder: Path, on_progress: OnProgress | None = None, *, score_defaults: bool = True) -> None:
+    """Run the trials that are left, one after another, until every study has its budget.
+
+    Parameters
+    ----------
+    score_defaults
+        Score the default parameters on the inner folds, too, where no trial has them; they count in no budget.
+    """
     n_studies = len(plan.settings.models) * len(plan.prepared.splits)
     with storage_of(plan.settings, folder) as storage, alive(folder) as worker:
         folds: dict[str, InnerFolds] = {}
@@ -89,6 +95,21 @@ def search(plan: Plan, folder: Path, on_progress: OnProgress | None = None) -> N
                 folder=folder,
                 grace=plan.settings.grace,
             )
+            if score_defaults:
+                _score_defaults(plan, study, folds[fold], model)
+
+
+def _score_defaults(plan: Plan, study: optuna.Study, folds: InnerFolds, model: str) -> None:
+    default = defaults_in(model, plan.spaces[model])
+    if "default" in study.user_attrs or any(trial.params == default for trial in study.get_trials(deepcopy=False)):
+        return
+    spec = ModelSpec(model, model, plan.config.params_of(model))
+    try:
+        value = sum(folds.score(spec, i, lambda epoch, log: False) for i in range(len(folds))) / len(folds)
+    except HalfmaxError as error:
+        log.warning("%s: the default parameters could not be scored: %s", study.study_name, error)
+        return
+    study.set_user_attr("default", value)
 
 
 def budget_of(plan: Plan, model: str) -> int:
@@ -240,7 +261,7 @@ def _last_words(here: Any) -> str:
 def _worker(plan: Plan, folder: Path, there: Any) -> None:
     """Work in a process of its own; what is wrong with the data or the studies is told to the one that started it."""
     try:
-        search(plan, folder)
+        search(plan, folder, score_defaults=False)
     except HalfmaxError as error:
         there.send(str(error))
         raise SystemExit(1) from None
