@@ -58,8 +58,7 @@ def storage_of(settings: TuneSettings, folder: Path) -> Iterator[Any]:
     wait: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with _experimental():
         try:
             storage = optuna.storages.RDBStorage(
                 url,
@@ -148,7 +147,7 @@ def alive(folder: Path) -> Iterator[str]:
 
 def revive(study: optuna.Study, storage: Any, folder: Path, grace: float) -> None:
     """Put the trials of dead workers back: at once where the worker was on this machine, else after the grace."""
-    from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+    from optuna.exceptions import UpdateFinishedTrialError
     from optuna.storages import fail_stale_trials
     from optuna.trial import TrialState
 
@@ -164,8 +163,7 @@ def revive(study: optuna.Study, storage: Any, folder: Path, grace: float) -> Non
     for trial in lost(study.get_trials(deepcopy=False)):
         if time.time() - trial.datetime_complete.timestamp() > _SETTLED:
             _again()(study, storage.get_trial(trial._trial_id))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    with _experimental():
         fail_stale_trials(study)
 
 
@@ -271,11 +269,10 @@ def sampler_of(
 
     class Placed(optuna.samplers.BaseSampler):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.now: BaseSampler = of_place(0)
+            self.now: BaseSampler = optuna.samplers.RandomSampler(seed=seed)
 
         def before_trial(self, study: Any, trial: Any) -> None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            with _experimental():
                 self.now = of_place(slot_of(study, trial))
             self.now.before_trial(study, trial)
 
@@ -297,8 +294,7 @@ def sampler_of(
 def pruner_of(name: str, resource: int) -> Any:
     """Return a pruner for trials that report at most `resource` times."""
     optuna = _optuna()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with _experimental():
         least = max(1, resource // 27)
         if name == "asha":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=least, reduction_factor=3)
@@ -343,9 +339,18 @@ def _is_dead(trial: Any, folder: Path, grace: float) -> bool:
 
 def _again() -> Any:
     optuna = _optuna()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with _experimental():
         return optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=MOST_RETRIES)
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """Let what optuna may still change be used without a warning; the versions that are tested are named."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
 
 
 def _place(url: str) -> str:
