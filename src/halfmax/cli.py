@@ -17,6 +17,7 @@ from halfmax.cli_data import data_app
 from halfmax.cli_explain import explain
 from halfmax.cli_pilot import design_pilot, read_measured
 from halfmax.cli_serve import serve, store_app
+from halfmax.cli_tune import tune
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import (
     check_ending,
@@ -44,6 +45,7 @@ app.command("design-pilot")(design_pilot)
 app.command()(serve)
 app.add_typer(store_app, name="store")
 app.command("explain")(explain)
+app.command()(tune)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -176,6 +176,20 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), **options: obj
     DataError
         With every problem listed: unknown keys (and the closest known ones), wrong types, impossible values.
     """
+    try:
+        return RunConfig.model_validate(read_content(path, overrides, **options))
+    except ValidationError as error:
+        raise DataError("the configuration has problems:\n" + "\n".join(problems_of(error))) from None
+
+
+def read_content(path: Path | None, overrides: Sequence[str] = (), **options: object) -> dict[str, Any]:
+    """Return what a TOML file, ``section.key=value`` overrides and options say together, unchecked; the later win.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is not TOML, or an override is not written as one.
+    """
     content: dict[str, Any] = {}
     if path is not None:
         try:
@@ -192,10 +206,12 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), **options: obj
     for key, value in options.items():
         if value is not None:
             _put(content, key.replace("__", "."), value)
-    try:
-        return RunConfig.model_validate(content)
-    except ValidationError as error:
-        raise DataError("the configuration has problems:\n" + "\n".join(_explain(e) for e in error.errors())) from None
+    return content
+
+
+def problems_of(error: ValidationError, section: type[Section] = RunConfig, prefix: str = "") -> list[str]:
+    """Return a line for each problem that pydantic found in a section; `prefix` stands before the keys."""
+    return [_explain(each, section, prefix) for each in error.errors()]
 
 
 def to_toml(content: Mapping[str, Any], prefix: str = "") -> str:
@@ -245,10 +261,9 @@ def _unknown_params(name: str, params: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _explain(error: Any) -> str:
-    where = ".".join(map(str, error["loc"])) or "run"
+def _explain(error: Any, section: Any, prefix: str) -> str:
+    where = prefix + ".".join(map(str, error["loc"])) or "run"
     if error["type"] == "extra_forbidden":
-        section: Any = RunConfig
         for part in error["loc"][:-1]:
             section = section.model_fields[part].annotation
         known = list(section.model_fields)
