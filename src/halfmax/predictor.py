@@ -237,7 +237,8 @@ class Predictor:
             If a drug is not among the training drugs.
         """
         self._check_fitted()
-        matched, matches = self.match_samples(omics, allow_low_coverage=allow_low_coverage)
+        least = None if allow_low_coverage else REFUSE_COVERAGE
+        matched, matches = match_samples(self.features_, omics, least)
         if harmonise != "none":
             matched["expression"], said = self.harmonise(matched.get("expression", pd.DataFrame()), harmonise)
         coverage = matches["expression"].coverage if "expression" in matches else float("nan")
@@ -253,36 +254,6 @@ class Predictor:
             table["harmonised"] = method
             table["transductive"] = method != "none" and HARMONISERS.get(method).transductive
         return table, matches
-
-    def match_samples(
-        self, omics: Mapping[str, pd.DataFrame], *, allow_low_coverage: bool = False
-    ) -> tuple[dict[str, pd.DataFrame], dict[str, GeneMatch]]:
-        """Return tables of new samples under the training names, NaN where a feature is not there, and how they match.
-
-        Raises
-        ------
-        DataError
-            If expression is needed and absent, or too few genes are known.
-        """
-        from halfmax.data.identifiers import match_genes
-
-        self._check_fitted()
-        matches, matched = {}, {}
-        for modality in self.features_.modalities:
-            if modality not in omics:
-                continue
-            wanted = self.features_.input_names(modality)
-            frame = omics[modality]
-            match = match_genes(map(str, frame.columns), wanted)
-            matches[modality] = match
-            values = match.take(frame.to_numpy(dtype=np.float32))
-            matched[modality] = pd.DataFrame(values, index=frame.index.astype(str), columns=list(wanted))
-        if "expression" in self.features_.modalities and "expression" not in matched:
-            raise DataError("this predictor needs expression; give a table of samples × genes.")
-        if not allow_low_coverage:
-            for match in matches.values():
-                match.require(REFUSE_COVERAGE)
-        return matched, matches
 
     def panel(self, new: New) -> Panel:
         """Return what serves a new ``sample`` or ``drug`` with a few measured values.
