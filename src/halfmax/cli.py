@@ -15,6 +15,8 @@ from rich.table import Table
 from halfmax import RESEARCH_USE
 from halfmax.cli_data import data_app
 from halfmax.cli_pilot import design_pilot, read_measured
+from halfmax.cli_screen import ON_HELP, WORKERS_HELP, screen
+from halfmax.cluster import connect, is_helper, serve_rank
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import (
     check_ending,
@@ -39,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command("design-pilot")(design_pilot)
+app.command()(screen)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,6 +81,8 @@ def run(
     deterministic: Annotated[
         int | None, typer.Option(min=1, metavar="THREADS", help="The same bits each time, with so many threads.")
     ] = None,
+    on: Annotated[str | None, typer.Option(help=ON_HELP)] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help=WORKERS_HELP)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Cross-validate models beside the baselines, write a report, and save a predictor fitted on all data.
@@ -85,6 +90,9 @@ def run(
     Without options: GDSC2 ln IC50, unseen cell lines, five folds. A run that was cut off goes on when the same command
     is given again.
     """
+    if on == "torchrun" and is_helper():
+        serve_rank()
+        return
     from halfmax.config import load_config
     from halfmax.models.loop import deterministic as same_bits
     from halfmax.run import load_data
@@ -104,8 +112,9 @@ def run(
     with download_bars() as fetching:
         dataset = load_data(checked, on_download=fetching)
     title = f"{checked.split.protocol} · {dataset.name}"
-    with run_progress(title, quiet=quiet) as show, same_bits(deterministic) if deterministic else nullcontext():
-        report, _ = run_all(checked, folder, dataset=dataset, on_progress=show, fresh=fresh)
+    threads = same_bits(deterministic) if deterministic else nullcontext()
+    with run_progress(title, quiet=quiet) as show, threads, connect(on, workers) if on else nullcontext() as cluster:
+        report, _ = run_all(checked, folder, dataset=dataset, on_progress=show, fresh=fresh, cluster=cluster)
     _print_metrics(report.metrics, report.ladder)
     for note in report.notes:
         console.print(f"note: {note}", style="yellow", markup=False)

@@ -1,0 +1,157 @@
+"""Dask Distributed: a cluster on this machine, one that runs elsewhere, or one that a batch system starts."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from halfmax.cluster.base import Cluster, default_workers, raise_error
+from halfmax.cluster.cores import ATTEMPTS
+from halfmax.cluster.frames import decode, encode
+from halfmax.cluster.worker import Loaded
+from halfmax.errors import WorkerError
+from halfmax.state import State
+
+#: Batch systems and the classes of dask-jobqueue that speak to them.
+BATCH_SYSTEMS = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "lsf": "LSFCluster",
+    "sge": "SGECluster",
+    "htcondor": "HTCondorCluster",
+    "oar": "OARCluster",
+    "moab": "MoabCluster",
+}
+_LOADED = Loaded()
+#: Larger frames travel beside the graph of tasks.
+_LARGE = 1 << 20
+
+
+class Dask(Cluster):
+    """A client of a Dask scheduler.
+
+    Parameters
+    ----------
+    on
+        ``dask`` (a cluster of this machine, bound to the loopback), one of `BATCH_SYSTEMS`, or the address of a
+        scheduler: ``tls://host:8786`` or ``tcp://host:8786``. The certificates of TLS are those of Dask's own
+        configuration (``distributed.comm.tls``), and so is what a batch job asks for (``jobqueue``).
+    n_workers
+        How many, where they are started; as many as cores by default.
+    """
+
+    local = False
+
+    def __init__(self, on: str = "dask", n_workers: int | None = None) -> None:
+        distributed = _import("distributed", "dask")
+        self._started: Any = None
+        # answers are bytes: nothing that a worker returns is unpickled here
+        reading = {"deserializers": ["msgpack", "dask", "error"], "set_as_default": False}
+        if "://" in on:
+            self._client = distributed.Client(on, timeout=30, **reading)
+            self._client.wait_for_workers(1, timeout=60)
+            self.n_workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
+            return
+        self.n_workers = n_workers or default_workers()
+        self._started = self._start(on, distributed)
+        self._client = distributed.Client(self._started, timeout=30, **reading)
+        self._client.wait_for_workers(1)
+
+    def map(self, job: str, tasks: Iterable[State], shared: State | None = None) -> Iterator[tuple[int, State]]:
+        """Keep twice as many tasks with the scheduler as there are workers; see `Cluster.map`."""
+        from distributed import wait
+
+        content = encode(shared or State())
+        about = {"job": job, "key": hashlib.sha256(content).hexdigest(), "path": ""}
+        source = enumerate(tasks)
+        pending: dict[Any, tuple[int, bytes, int]] = {}
+        sent = self._scatter(content)
+
+        def submit(number: int, frame: bytes, attempt: int) -> None:
+            where = self._client.scatter(frame, hash=False) if len(frame) > _LARGE else frame
+            future = self._client.submit(answer_frame, where, sent, pure=False)
+            pending[future] = (number, frame, attempt)
+
+        try:
+            while True:
+                while len(pending) < 2 * self.n_workers and (drawn := next(source, None)) is not None:
+                    number, task = drawn
+                    submit(number, encode(State(task.arrays, {**about, "task": dict(task.meta)})), 1)
+                if not pending:
+                    return
+                for future in wait(list(pending), return_when="FIRST_COMPLETED").done:
+                    number, frame, attempt = pending.pop(future)
+                    if future.status == "finished":
+                        found = decode(future.result())
+                        raise_error(found, number)
+                        yield number, found
+                    elif attempt >= ATTEMPTS:
+                        raise WorkerError(f"task {number} was lost {attempt} times: {_reason(future)}.")
+                    else:
+                        if sent.status != "finished":  # it died with the workers that held it
+                            sent = self._scatter(content)
+                        submit(number, frame, attempt + 1)
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def close(self) -> None:
+        """Leave the scheduler; end the workers where they were started here."""
+        self._client.close()
+        if self._started is not None:
+            self._started.close()
+
+    def _scatter(self, content: bytes) -> Any:
+        return self._client.scatter(content, broadcast=True, hash=False)
+
+    def _start(self, on: str, distributed: Any) -> Any:
+        security = _security(distributed)
+        if on == "dask":
+            return distributed.LocalCluster(
+                n_workers=self.n_workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                security=security,
+                env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+            )
+        jobqueue = _import("dask_jobqueue", "dask-jobqueue", package=True)
+        if security is None:
+            raise WorkerError(
+                f"--on {on} lets workers of other machines in, for which TLS is needed: pip install cryptography."
+            )
+        cluster = getattr(jobqueue, BATCH_SYSTEMS[on])(security=security)
+        cluster.scale(n=self.n_workers)
+        return cluster
+
+
+def answer_frame(frame: bytes, shared: bytes) -> bytes:
+    """Return the answer to a frame: what a Dask worker runs, and all that it runs."""
+    return _LOADED.answer(frame, shared)
+
+
+def _security(distributed: Any) -> Any:
+    """Return keys made for this cluster alone; None where the library for them is not installed."""
+    if importlib.util.find_spec("cryptography") is None:
+        return None
+    return distributed.Security.temporary()
+
+
+def _reason(future: Any) -> str:
+    try:
+        error = future.exception(timeout=5)
+    except Exception as other:  # a lost future has none of its own
+        error = other
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _import(module: str, name: str, *, package: bool = False) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        wanted = name if package else f"'halfmax[{name}]'"
+        raise WorkerError(f"{module} is not installed, which this needs: pip install {wanted}.") from None
