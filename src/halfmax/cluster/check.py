@@ -42,6 +42,7 @@ class CheckJob:
 
 
 def _threads() -> int:
-    import torch
+    """Return the most threads that any library for linear algebra in this process would use."""
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
-    return torch.get_num_threads()
+    return max((int(library["num_threads"]) for library in threadpool_info()), default=1)

@@ -14,7 +14,7 @@ import pandas as pd
 from halfmax.data.findings import Finding, Findings
 from halfmax.data.identifiers import match_genes
 from halfmax.data.readers.checks import check_samples, check_values, expression_unit
-from halfmax.data.readers.features import by_feature
+from halfmax.data.readers.features import known_columns
 from halfmax.data.readers.matrix import read_omics
 from halfmax.data.units import to_log
 from halfmax.errors import DataError, examples
@@ -79,39 +79,44 @@ class Samples:
         if modality == "expression":
             frame, done = table.logged()
             self.findings.append(done)
-        return self._matched(modality, frame, tell=True)
+        return self._matched(modality, frame)
 
     def _streamed(self, path: Path, size: int) -> Iterator[State]:
+        """Read a file in blocks; its columns are matched once, and its unit is that of the first block."""
         import pyarrow.parquet as pq
 
+        wanted = self.pipeline.input_names("expression")
+        names = [str(name) for name in pq.read_schema(path).names[1:]]
+        match = match_genes(names, wanted)
+        if not self.allow_low_coverage:
+            match.require(REFUSE_COVERAGE)
+        counted = pd.Index(names).get_indexer(
+            known_columns(pd.DataFrame(np.zeros((1, len(names))), columns=names)).columns
+        )
         seen: set[str] = set()
-        unit: str | None = self.unit
+        unit: str | None = None
         for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
-            ids = batch.column(0).to_pylist()
-            if twice := [i for i in ids if i in seen]:
+            ids = [str(i) for i in batch.column(0).to_pylist()]
+            if twice := sorted(seen.intersection(ids)):
                 raise DataError(f"{path}: {len(twice)} samples occur more than once, e.g. {examples(twice)}.")
             seen.update(ids)
-            raw = np.stack([column.to_numpy(zero_copy_only=False) for column in batch.columns[1:]], axis=1)
-            values = raw.astype(np.float32, copy=False)
-            findings = Findings()
             check_samples(ids)
-            check_values(values, ids, batch.schema.names[1:], findings)
-            frame, _ = by_feature(ids, batch.schema.names[1:], values, findings, genes=True)
-            guess = expression_unit(frame, unit, findings)
-            first, unit = unit is None or len(seen) == len(ids), guess.unit
-            frame, done = to_log(frame, unit)
-            if first:
-                self.findings.extend((*findings.all(), done))
-            matched = self._matched("expression", frame, tell=first)
-            yield self._block(ids, {"expression": matched.to_numpy(dtype=np.float32)})
+            values = np.stack([np.asarray(column) for column in batch.columns[1:]], axis=1).astype(np.float32)
+            findings = Findings()
+            check_values(values, ids, names, findings)
+            frame = pd.DataFrame(values, index=ids, columns=names)
+            unit = unit or expression_unit(frame, self.unit, findings).unit
+            frame, done = to_log(frame, unit, total=np.nansum(values[:, counted], axis=1, dtype=np.float64))
+            if len(seen) == len(ids):
+                self.findings.extend((*findings.all(), done, *match.findings))
+            yield self._block(ids, {"expression": match.take(frame.to_numpy(dtype=np.float32))})
 
-    def _matched(self, modality: str, frame: pd.DataFrame, *, tell: bool) -> pd.DataFrame:
+    def _matched(self, modality: str, frame: pd.DataFrame) -> pd.DataFrame:
         wanted = self.pipeline.input_names(modality)
         match = match_genes(map(str, frame.columns), wanted)
         if not self.allow_low_coverage:
             match.require(REFUSE_COVERAGE)
-        if tell:
-            self.findings.extend(match.findings)
+        self.findings.extend(match.findings)
         values = match.take(frame.to_numpy(dtype=np.float32))
         return pd.DataFrame(values, index=frame.index.astype(str), columns=list(wanted))
 
@@ -131,4 +136,5 @@ def _is_long(path: Path) -> bool:
         return False
     import pyarrow.parquet as pq
 
-    return bool(pq.read_schema(path).names[:1] == ["sample_id"])
+    names = pq.read_schema(path).names
+    return bool(names[:1] == ["sample_id"] and len(set(names)) == len(names))
