@@ -1,7 +1,7 @@
 """Measure how cost grows: with workers, with the number of tasks a scheduler hands out, and with samples × drugs.
 
 `cores`: a cross-validation on one and on two worker processes. `overhead`: tasks that only wait, on many simulated
-workers of the same scheduler; what is not waiting is overhead. `size`: fitting, and scoring of known drugs through disk,
+workers of the same scheduler; what is not waiting is overhead. `size`: fitting, and scoring of known drugs to disk,
 over three decades of pairs, each size in a process of its own; the exponent is the slope of log cost on log pairs.
 """
 
@@ -133,7 +133,7 @@ def one_size(model: str, n: int, m: int) -> dict[str, Any]:
         samples = folder / "samples.parquet"
         dataset.omics["expression"].reset_index(names="sample_id").to_parquet(samples)
         cpu = time.process_time()
-        done = screen(saved, {"expression": samples}, folder / "out", cluster=Here(), unit="z_score")
+        done = screen(saved, {"expression": samples}, folder / "out", cluster=Here(), unit="zscore_gene")
         scored = time.process_time() - cpu
     return {
         "samples": n,

@@ -29,9 +29,8 @@ CORES = (
     "O=S(=O)(N{b})c1ccc({a})cc1",
 )
 LEFT = ("C", "F", "Cl", "OC", "C#N", "N(C)C", "C(F)(F)F", "OCCOC", "c1ccccc1", "c1ccncc1", "N1CCOCC1", "C(=O)NC")
-RIGHT = tuple(f"C{chain}{ring}" for chain in ("", "C", "(C)") for ring in (
-    "c9ccc(F)cc9", "c9ccc(Cl)c(C)c9", "C9CCN(C)CC9", "c9cccc(OC)c9", "c9nccs9", "c9ccc8[nH]ccc8c9", "C9CC9", "c9ccc(C#N)cc9"
-))  # fmt: skip
+RINGS = ("c9ccc(F)cc9", "c9ccc(Cl)c(C)c9", "C9CCN(C)CC9", "c9ccc(OC)cc9", "c9nccs9", "c9ccc8[nH]ccc8c9", "C9CC9")
+RIGHT = tuple(f"C{chain}{ring}" for chain in ("", "C", "(C)") for ring in RINGS)
 TAIL = ("", ".Cl", ".OC(=O)C(F)(F)F")
 
 

@@ -39,7 +39,8 @@ ORDER = [
         "explain",
         "patients",
     ),
-    *("federated", "serve", "terminal", "cli_data", "cli_pilot", "cli_screen", "cli", "testing", "__main__", "__init__"),
+    *("federated", "serve", "terminal", "cli_data", "cli_pilot", "cli_screen"),
+    *("cli", "testing", "__main__", "__init__"),
 ]
 HEAVY = {"torch", "rdkit", "lightgbm", "xgboost", "sklearn", "matplotlib"}
 # pickle.Unpickler is not here: the one reader of foreign pickles subclasses it with a closed list of types.

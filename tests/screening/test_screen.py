@@ -18,7 +18,6 @@ from halfmax.errors import DataError
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.predictor import Predictor
 from halfmax.screening import screen
-from halfmax.screening import screen as screen_function
 from halfmax.screening.job import best_of
 from halfmax.state import State
 
@@ -53,7 +52,7 @@ def library(tmp_path: Path) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of three compounds or samples, blocks of four samples."""
     for name, value in {"BLOCK": 4, "CHUNK": 3, "_LEAST": 1, "_MOST": 3}.items():
-        monkeypatch.setattr(f"halfmax.screening.screen.{name}", value)
+        monkeypatch.setattr(f"halfmax.screening.shards.{name}", value)
 
 
 def expected(folder: Path, smiles: list[str]) -> pd.DataFrame:
@@ -73,7 +72,7 @@ def written(out: Path, kind: str = "pairs") -> pd.DataFrame:
 def test_new_compounds_get_the_predictors_own_values(
     folder: Path, files: dict[str, Path], library: Path, tmp_path: Path, small: None
 ) -> None:
-    done = screen(folder, files, tmp_path / "out", cluster=Here(), library=library, top=3, unit="z_score")
+    done = screen(folder, files, tmp_path / "out", cluster=Here(), library=library, top=3, unit="zscore_gene")
     table = written(tmp_path / "out")
     wanted = expected(folder, LIBRARY).rename(columns={"drug_id": "compound_id"})
     both = table.astype({"sample_id": str, "compound_id": str}).merge(wanted, on=["sample_id", "compound_id"])
@@ -92,14 +91,15 @@ def test_new_compounds_get_the_predictors_own_values(
 def test_the_best_of_each_sample_are_the_best_of_all_pairs(
     folder: Path, files: dict[str, Path], library: Path, tmp_path: Path, small: None
 ) -> None:
-    screen(folder, files, tmp_path / "out", cluster=Here(), library=library, top=3, unit="z_score")
+    screen(folder, files, tmp_path / "out", cluster=Here(), library=library, top=3, unit="zscore_gene")
     pairs = written(tmp_path / "out").sort_values(["sample_id", "prediction", "line"])
     top = pd.read_parquet(tmp_path / "out" / "top.parquet").sort_values(["sample_id", "rank"])
     first = pairs.groupby("sample_id", observed=True).head(3)
     assert top["line"].tolist() == first["line"].tolist()
     assert top["prediction"].tolist() == first["prediction"].tolist()
     assert top["rank"].tolist() == [1, 2, 3] * 7
-    alone = screen(folder, files, tmp_path / "top", cluster=Here(), library=library, top=3, unit="z_score", pairs=False)
+    asked = {"library": library, "top": 3, "unit": "zscore_gene", "pairs": False}
+    alone = screen(folder, files, tmp_path / "top", cluster=Here(), **asked)  # type: ignore[arg-type]
     assert not (tmp_path / "top" / "pairs").exists()
     assert alone.n_pairs == 70
     pd.testing.assert_frame_equal(
@@ -114,7 +114,7 @@ def test_bad_smiles_are_named_by_line_and_stop_nothing(
     rows[3] = ", bad"  # a line of one comma: no SMILES
     library = tmp_path / "library.smi"
     library.write_text("\n".join(rows), encoding="utf-8")
-    done = screen(folder, files, tmp_path / "out", cluster=Here(), library=library, unit="z_score")
+    done = screen(folder, files, tmp_path / "out", cluster=Here(), library=library, unit="zscore_gene")
     assert done.rejected["line"].tolist() == list(BAD)
     assert all(done.rejected["reason"].str.len() > 20)
     assert "not a valid SMILES" in done.rejected.set_index("line")["reason"][6]
@@ -126,7 +126,7 @@ def test_bad_smiles_are_named_by_line_and_stop_nothing(
 def test_known_drugs_get_the_values_of_predict(
     folder: Path, files: dict[str, Path], tmp_path: Path, small: None
 ) -> None:
-    done = screen(folder, files, tmp_path / "out", cluster=Here(), top=2, unit="z_score")
+    done = screen(folder, files, tmp_path / "out", cluster=Here(), top=2, unit="zscore_gene")
     wanted, _ = Predictor.load(folder).predict_samples(dict(NEW.omics))
     table = written(tmp_path / "out").astype({"sample_id": str, "drug_id": str})
     both = table.merge(wanted, on=["sample_id", "drug_id"])
@@ -142,8 +142,8 @@ def test_samples_of_a_parquet_file_are_read_in_blocks_to_the_same_end(
 ) -> None:
     path = tmp_path / "samples.parquet"
     NEW.omics["expression"].iloc[:, ::-1].reset_index(names="sample_id").to_parquet(path, row_group_size=2)
-    screen(folder, files, tmp_path / "a", cluster=Here(), unit="z_score")
-    screen(folder, {"expression": path}, tmp_path / "b", cluster=Here(), unit="z_score")
+    screen(folder, files, tmp_path / "a", cluster=Here(), unit="zscore_gene")
+    screen(folder, {"expression": path}, tmp_path / "b", cluster=Here(), unit="zscore_gene")
     keys = ["sample_id", "drug_id"]
     one, other = (written(tmp_path / name).astype(dict.fromkeys(keys, str)).sort_values(keys) for name in "ab")
     np.testing.assert_array_equal(one[keys], other[keys])
@@ -168,7 +168,7 @@ class Cut(Cluster):
 def test_a_screen_that_was_cut_off_does_only_what_is_missing(
     with_library: bool, folder: Path, files: dict[str, Path], library: Path, tmp_path: Path, small: None
 ) -> None:
-    asked = {"library": library if with_library else None, "top": 2, "unit": "z_score"}
+    asked = {"library": library if with_library else None, "top": 2, "unit": "zscore_gene"}
     whole = screen(folder, files, tmp_path / "whole", cluster=Here(), **asked)  # type: ignore[arg-type]
     total = 8 if with_library else 3
     with pytest.raises(KeyboardInterrupt):
@@ -190,9 +190,9 @@ def test_a_screen_that_was_cut_off_does_only_what_is_missing(
 def test_worker_processes_write_the_same_bytes(
     folder: Path, files: dict[str, Path], library: Path, tmp_path: Path, small: None
 ) -> None:
-    screen(folder, files, tmp_path / "here", cluster=Here(), library=library, top=2, unit="z_score")
+    screen(folder, files, tmp_path / "here", cluster=Here(), library=library, top=2, unit="zscore_gene")
     with Cores(2) as cluster:
-        screen(folder, files, tmp_path / "cores", cluster=cluster, library=library, top=2, unit="z_score")
+        screen(folder, files, tmp_path / "cores", cluster=cluster, library=library, top=2, unit="zscore_gene")
     for path in sorted((tmp_path / "here" / "pairs").iterdir()):
         assert path.read_bytes() == (tmp_path / "cores" / "pairs" / path.name).read_bytes()
 
@@ -201,13 +201,13 @@ def test_another_screen_in_the_folder_is_not_mixed_with_this_one(
     folder: Path, files: dict[str, Path], library: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    screen(folder, files, out, cluster=Here(), unit="z_score")
+    screen(folder, files, out, cluster=Here(), unit="zscore_gene")
     with pytest.raises(DataError, match="holds another screen: it differs in library, drugs, top"):
-        screen(folder, files, out, cluster=Here(), library=library, top=1, unit="z_score")
-    screen(folder, files, out, cluster=Here(), library=library, top=1, unit="z_score", fresh=True)
+        screen(folder, files, out, cluster=Here(), library=library, top=1, unit="zscore_gene")
+    screen(folder, files, out, cluster=Here(), library=library, top=1, unit="zscore_gene", fresh=True)
     assert json.loads((out / "screen.json").read_text())["done"] == {"pairs": 70, "samples": 7, "rejected": 0}
     with pytest.raises(DataError, match="files of something else"):
-        screen(folder, files, tmp_path, cluster=Here(), unit="z_score")
+        screen(folder, files, tmp_path, cluster=Here(), unit="zscore_gene")
 
 
 def test_what_cannot_be_asked_is_refused(folder: Path, files: dict[str, Path], library: Path, tmp_path: Path) -> None:
@@ -217,7 +217,6 @@ def test_what_cannot_be_asked_is_refused(folder: Path, files: dict[str, Path], l
         screen(folder, files, tmp_path / "out", cluster=Here(), library=library, drugs=["D00"])
     with pytest.raises(DataError, match="reads expression and no mutation"):
         screen(folder, {**files, "mutation": library}, tmp_path / "out", cluster=Here())
-    assert screen_function is screen
 
 
 def test_best_of_is_what_sorting_gives() -> None:
