@@ -199,3 +199,20 @@ def test_an_unknown_place_is_refused() -> None:
 def test_without_the_extra_dask_the_command_to_install_it_is_named() -> None:
     with pytest.raises(WorkerError, match=r"pip install 'halfmax\[dask\]'"):
         connect("dask")
+
+
+@NEEDS_DASK
+def test_a_dask_cluster_of_this_machine_listens_on_the_loopback_alone_and_can_be_joined() -> None:
+    psutil = pytest.importorskip("psutil")
+    with connect("dask", 1) as cluster:
+        own = psutil.Process()
+        listening = [
+            connection.laddr.ip
+            for process in (own, *own.children(recursive=True))
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert listening
+        assert set(listening) == {"127.0.0.1"}
+        address = cluster._started.scheduler_address  # type: ignore[attr-defined]
+        assert address.startswith("tls://" if importlib.util.find_spec("cryptography") else "tcp://")

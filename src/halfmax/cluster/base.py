@@ -31,7 +31,7 @@ class Job(Protocol):
 JOBS: Registry[type[Job]] = Registry(
     "job",
     {
-        "fold": "halfmax.fold_job:FoldJob",
+        "fold": "halfmax.distribute:FoldJob",
         "screen": "halfmax.screening.job:ScreenJob",
         "structures": "halfmax.screening.structures:StructureJob",
         "check": "halfmax.cluster.check:CheckJob",

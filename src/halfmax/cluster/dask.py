@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
+import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from halfmax.cluster.base import Cluster, default_workers, raise_error
@@ -62,10 +63,8 @@ class Dask(Cluster):
 
     def map(self, job: str, tasks: Iterable[State], shared: State | None = None) -> Iterator[tuple[int, State]]:
         """Keep twice as many tasks with the scheduler as there are workers; see `Cluster.map`."""
-        from distributed import wait
-
         content = encode(shared or State())
-        about = {"job": job, "key": hashlib.sha256(content).hexdigest(), "path": ""}
+        about = {"job": job, "key": uuid.uuid4().hex, "path": ""}
         source = enumerate(tasks)
         pending: dict[Any, tuple[int, bytes, int]] = {}
         sent = self._scatter(content)
@@ -82,14 +81,15 @@ class Dask(Cluster):
                     submit(number, encode(State(task.arrays, {**about, "task": dict(task.meta)})), 1)
                 if not pending:
                     return
-                for future in wait(list(pending), return_when="FIRST_COMPLETED").done:
+                for future in self._any_of(list(pending)):
                     number, frame, attempt = pending.pop(future)
-                    if future.status == "finished":
-                        found = decode(future.result())
+                    answer, reason = _answer(future)
+                    if answer is not None:
+                        found = decode(answer)
                         raise_error(found, number)
                         yield number, found
                     elif attempt >= ATTEMPTS:
-                        raise WorkerError(f"task {number} was lost {attempt} times: {_reason(future)}.")
+                        raise WorkerError(f"task {number} was lost {attempt} times: {reason}.")
                     else:
                         if sent.status != "finished":  # it died with the workers that held it
                             sent = self._scatter(content)
@@ -104,6 +104,17 @@ class Dask(Cluster):
         if self._started is not None:
             self._started.close()
 
+    def _any_of(self, futures: list[Any]) -> list[Any]:
+        """Wait until one of the futures is done or lost; return those that are."""
+        from concurrent.futures import CancelledError
+
+        from distributed import wait
+
+        # a cancelled one is among those that are done, too
+        with self._client.as_current(), suppress(CancelledError):
+            wait(futures, return_when="FIRST_COMPLETED")
+        return [future for future in futures if future.status != "pending"]
+
     def _scatter(self, content: bytes) -> Any:
         return self._client.scatter(content, broadcast=True, hash=False)
 
@@ -116,6 +127,7 @@ class Dask(Cluster):
                 processes=True,
                 host="127.0.0.1",
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                 security=security,
                 env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
             )
@@ -141,12 +153,12 @@ def _security(distributed: Any) -> Any:
     return distributed.Security.temporary()
 
 
-def _reason(future: Any) -> str:
+def _answer(future: Any) -> tuple[bytes | None, str]:
+    """Return a future's answer; None and why where it was lost, be it after it was done."""
     try:
-        error = future.exception(timeout=5)
-    except Exception as other:  # a lost future has none of its own
-        error = other
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+        return future.result(), ""
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _import(module: str, name: str, *, package: bool = False) -> Any:
