@@ -90,8 +90,8 @@ def repeated(expression: Any, n: int, path: Path) -> None:
     rng = np.random.default_rng(0)
     values = expression.to_numpy(dtype=np.float32)
     writer = None
-    for start in range(0, n, 512):
-        rows = np.arange(start, min(start + 512, n))
+    for start in range(0, n, 2048):
+        rows = np.arange(start, min(start + 2048, n))
         noisy = values[rows % len(values)] + rng.normal(0, 0.01, (len(rows), values.shape[1])).astype(np.float32)
         columns = {"sample_id": [f"sample {i}" for i in rows]} | dict(
             zip(map(str, expression.columns), noisy.T, strict=True)

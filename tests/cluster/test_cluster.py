@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -216,3 +217,30 @@ def test_a_dask_cluster_of_this_machine_listens_on_the_loopback_alone_and_can_be
         assert set(listening) == {"127.0.0.1"}
         address = cluster._started.scheduler_address  # type: ignore[attr-defined]
         assert address.startswith("tls://" if importlib.util.find_spec("cryptography") else "tcp://")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="needs dask-jobqueue")
+def test_jobs_of_a_batch_system_are_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: State) -> None:
+    commands = {"sbatch": 'bash "$1" >> "$OUT" 2>&1 & echo "Submitted batch job $!"', "scancel": 'kill "$1"'}
+    for name, text in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    import dask
+    import dask_jobqueue  # noqa: F401 - its settings first
+
+    with pytest.raises(WorkerError, match=r"jobqueue\.slurm of Dask's configuration"):
+        connect("slurm", 2)
+    job = {"cores": 1, "memory": "1GiB", "interface": "lo"}
+    with (
+        dask.config.set({f"jobqueue.slurm.{key}": value for key, value in job.items()}),
+        connect("slurm", 2) as cluster,
+    ):
+        found = cluster.run("check", tasks(), shared)
+        assert cluster._started.scheduler_address.startswith("tls://")  # type: ignore[attr-defined]
+    expected = Here().run("check", tasks(), shared)
+    assert [f.arrays["y"].tobytes() for f in found] == [e.arrays["y"].tobytes() for e in expected]

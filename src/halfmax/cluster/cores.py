@@ -101,7 +101,7 @@ class ProcessWorker:
         if self.one_thread:
             environment |= dict.fromkeys(_THREADS, "1")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "halfmax.cluster.worker"],
+            [sys.executable, "-m", "halfmax.cluster"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from halfmax.cluster.base import Cluster, default_workers, raise_error
@@ -27,6 +29,8 @@ BATCH_SYSTEMS = {
     "moab": "MoabCluster",
 }
 _LOADED = Loaded()
+#: Workers of a cluster that was joined may have several threads; a job is asked by one.
+_ONE_AT_A_TIME = threading.Lock()
 #: Larger frames travel beside the graph of tasks.
 _LARGE = 1 << 20
 
@@ -136,14 +140,23 @@ class Dask(Cluster):
             raise WorkerError(
                 f"--on {on} lets workers of other machines in, for which TLS is needed: pip install cryptography."
             )
-        cluster = getattr(jobqueue, BATCH_SYSTEMS[on])(security=security)
+        # the keys' files must be seen by the nodes: the working folder, unless Dask's configuration names another
+        keys = _import("dask", "dask").config.get(f"jobqueue.{on}.shared-temp-directory", None) or str(Path.cwd())
+        try:
+            cluster = getattr(jobqueue, BATCH_SYSTEMS[on])(security=security, shared_temp_directory=keys)
+        except ValueError as error:
+            raise WorkerError(
+                f"a job of {on} cannot be described: {error} Say what a job asks for (cores, memory, queue, …) under "
+                f"jobqueue.{on} of Dask's configuration, ~/.config/dask/jobqueue.yaml."
+            ) from None
         cluster.scale(n=self.n_workers)
         return cluster
 
 
 def answer_frame(frame: bytes, shared: bytes) -> bytes:
     """Return the answer to a frame: what a Dask worker runs, and all that it runs."""
-    return _LOADED.answer(frame, shared)
+    with _ONE_AT_A_TIME:
+        return _LOADED.answer(frame, shared)
 
 
 def _security(distributed: Any) -> Any:

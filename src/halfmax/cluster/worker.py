@@ -6,7 +6,6 @@ import mmap
 import os
 import queue
 import struct
-import sys
 import threading
 from pathlib import Path
 from typing import BinaryIO
@@ -98,7 +97,3 @@ def main() -> None:
     loaded = Loaded()
     while True:
         write_frame(target, loaded.answer(frames.get()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

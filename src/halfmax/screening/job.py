@@ -101,7 +101,6 @@ class ScreenJob:
         """Return predictions [measure.unit], shape (n_samples, n_drugs), a part of the drugs at a time."""
         out = np.empty((len(samples[0]), len(drugs[0])), dtype=np.float32)
         step = max(1, PAIRS // max(len(out), 1))
-        text = drug_text(self._drug_table)
         for start in range(0, out.shape[1], step):
             part = slice(start, start + step)
             rows = np.arange(out.shape[1], dtype=np.int64)[part]
@@ -113,7 +112,7 @@ class ScreenJob:
                 sample_index=np.zeros(0, dtype=np.int64),
                 drug_index=np.zeros(0, dtype=np.int64),
                 modalities=tuple(self.pipeline.modalities),
-                drug_text={name: values[part] for name, values in text.items()},
+                drug_text={name: values[part] for name, values in self._text.items()},
             ).grid()
             out[:, part] = self.predictor.predict_pairs(x).mean.reshape(len(out), -1)
         if not np.isfinite(out).all():
@@ -148,7 +147,7 @@ class ScreenJob:
         for name, frame in features.items():
             frame.columns = list(self.pipeline.input_names(f"drug/{name}"))
         data = self._dataset(samples=pd.DataFrame(index=[_ANY]), drugs=drugs, drug_features=features)
-        self._drug_table = drugs
+        self._text = drug_text(drugs)
         ids = np.array([a or name for a, name in zip(known_as, drugs.index, strict=True)], dtype=str)
         return ids, self.pipeline.transform_drugs(data)
 
@@ -156,7 +155,7 @@ class ScreenJob:
         """Encode known drugs once, and look up their means in training."""
         table = self.predictor.find_drugs(list(names))
         data = self._dataset(samples=pd.DataFrame(index=[_ANY]), drugs=table)
-        self._drug_table = table
+        self._text = drug_text(table)
         self.drugs = table.index.to_numpy(dtype=str), self.pipeline.transform_drugs(data)
         reference = self.predictor.reference_
         means = dict(zip(reference["drug_id"].tolist(), reference["mean"].tolist(), strict=True))

@@ -24,6 +24,9 @@ from halfmax.state import State
 if TYPE_CHECKING:
     from halfmax.features.pipeline import FeaturePipeline
 
+#: Samples of a Parquet file that are read at a time.
+_READ = 2048
+
 
 @dataclass
 class Samples:
@@ -95,7 +98,8 @@ class Samples:
         )
         seen: set[str] = set()
         unit: str | None = None
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=size):
+        # a table of so many columns is read faster in larger pieces
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=max(size, _READ)):
             ids = [str(i) for i in batch.column(0).to_pylist()]
             if twice := sorted(seen.intersection(ids)):
                 raise DataError(f"{path}: {len(twice)} samples occur more than once, e.g. {examples(twice)}.")
@@ -109,7 +113,10 @@ class Samples:
             frame, done = to_log(frame, unit, total=np.nansum(values[:, counted], axis=1, dtype=np.float64))
             if len(seen) == len(ids):
                 self.findings.extend((*findings.all(), done, *match.findings))
-            yield self._block(ids, {"expression": match.take(frame.to_numpy(dtype=np.float32))})
+            matched = match.take(frame.to_numpy(dtype=np.float32))
+            for start in range(0, len(ids), size):
+                part = slice(start, start + size)
+                yield self._block(ids[part], {"expression": matched[part]})
 
     def _matched(self, modality: str, frame: pd.DataFrame) -> pd.DataFrame:
         wanted = self.pipeline.input_names(modality)
