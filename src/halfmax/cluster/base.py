@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 from halfmax import errors
 from halfmax.cluster.frames import decode, encode
@@ -143,8 +143,8 @@ def error_to_state(error: Exception) -> State:
 
 def raise_error(state: State, number: int) -> None:
     """Raise the error that a worker's answer describes; do nothing if it is a result."""
-    told = state.meta.get("error")
-    if not isinstance(told, Mapping):
+    told = cast("dict[str, Any] | None", state.meta.get("error"))
+    if told is None:
         return
     name, message = str(told["type"]), str(told["message"])
     kind = getattr(errors, name, None)

@@ -52,6 +52,7 @@ class Dask(Cluster):
 
     def __init__(self, on: str = "dask", n_workers: int | None = None) -> None:
         distributed = _import("distributed", "dask")
+        self._wait = distributed.wait
         self._started: Any = None
         # answers are bytes: nothing that a worker returns is unpickled here
         reading = {"deserializers": ["msgpack", "dask", "error"], "set_as_default": False}
@@ -112,11 +113,9 @@ class Dask(Cluster):
         """Wait until one of the futures is done or lost; return those that are."""
         from concurrent.futures import CancelledError
 
-        from distributed import wait
-
         # a cancelled one is among those that are done, too
         with self._client.as_current(), suppress(CancelledError):
-            wait(futures, return_when="FIRST_COMPLETED")
+            self._wait(futures, return_when="FIRST_COMPLETED")
         return [future for future in futures if future.status != "pending"]
 
     def _scatter(self, content: bytes) -> Any:

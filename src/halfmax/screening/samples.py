@@ -134,7 +134,7 @@ class Samples:
             columns = [column for column in self.pipeline.categories if column in table]
             text = table[columns].astype(object).where(table[columns].notna(), None)
             about = {column: text[column].tolist() for column in columns}
-        return State({f"omics/{n}": v for n, v in values.items()}, {"sample_ids": ids, "about": about})
+        return State({f"omics/{n}": v for n, v in values.items()}, {"sample_ids": [*ids], "about": about})
 
 
 def _is_long(path: Path) -> bool:

@@ -281,7 +281,7 @@ class _Best:
             chosen, self.value = best_of(value, self.k, self.sign)
             self.line, self.name = (np.take_along_axis(part, chosen, axis=1) for part in (line, name))
         self.done[shard] = good
-        arrays = {"value": self.value, "line": self.line, "name": self.name}
+        arrays: dict[str, Any] = {"value": self.value, "line": self.line, "name": self.name}
         frame = encode(State(arrays, {"done": [[s, n] for s, n in self.done.items()]}))
         with atomic_file(self.path) as path:
             path.write_bytes(frame)
