@@ -15,7 +15,8 @@ from rich.table import Table
 from halfmax import RESEARCH_USE
 from halfmax.cli_data import data_app
 from halfmax.cli_pilot import design_pilot, read_measured
-from halfmax.cli_screen import ON_HELP, WORKERS_HELP, screen
+from halfmax.cli_screen import ON_HELP, WORKERS_HELP
+from halfmax.cli_screen import screen as screen_command
 from halfmax.cluster import connect, is_helper, serve_rank
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import (
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command("design-pilot")(design_pilot)
-app.command()(screen)
+app.command("screen")(screen_command)
 
 
 def main(argv: list[str] | None = None) -> int:

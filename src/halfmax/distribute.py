@@ -20,10 +20,9 @@ from halfmax.features.pipeline import FeaturePipeline
 from halfmax.labels import Threshold
 from halfmax.resume import Fitted, Resume
 from halfmax.split import Split
-from halfmax.state import State
+from halfmax.state import State, parameters_of
 
 _PARTS = ("train", "valid", "test")
-_PIPELINE = ("modalities", "categories", "drug_blocks", "steps", "unknown")
 
 
 def cross_validate_on(
@@ -145,7 +144,7 @@ def _shared(
         {
             "protocol": splits[0].protocol,
             "folds": [split.fold for split in splits],
-            "pipeline": {name: getattr(pipeline, name) for name in _PIPELINE},
+            "pipeline": {name: getattr(pipeline, name) for name in parameters_of(FeaturePipeline)},
             "threshold": None if threshold is None else asdict(threshold),
             "resume": None if resume is None else str(resume.folder.absolute()),
         },
