@@ -173,6 +173,7 @@ def test_a_screen_that_was_cut_off_does_only_what_is_missing(
     total = 8 if with_library else 3
     with pytest.raises(KeyboardInterrupt):
         screen(folder, files, tmp_path / "cut", cluster=Cut(2), **asked)  # type: ignore[arg-type]
+    (tmp_path / "cut" / "pairs" / ".000009.parquet.abc.part").touch()  # what a kill leaves of a file
     rest = Cut(100)
     again = screen(folder, files, tmp_path / "cut", cluster=rest, **asked)  # type: ignore[arg-type]
     assert rest.done == total - 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +145,7 @@ class _Screen:
         self.out, self.cluster, self.top, self.pairs, self.sign = out, cluster, top, pairs, sign
         self.n_pairs = self.n_samples = self.n_shards = 0
         self.on_progress: Callable[[int, int], None] | None = None
+        self._lock = threading.Lock()
 
     def known_drugs(self, samples: Samples, shared: State) -> None:
         """Score chunks of samples, each a task of its own."""
@@ -243,10 +246,11 @@ class _Screen:
             handle.write(found.arrays[kind].data)
 
     def _count(self, n_pairs: int) -> None:
-        self.n_pairs += n_pairs
-        self.n_shards += 1
-        if self.on_progress is not None:
-            self.on_progress(self.n_pairs, self.n_shards)
+        with self._lock:  # tasks are drawn by the threads that ask workers
+            self.n_pairs += n_pairs
+            self.n_shards += 1
+            if self.on_progress is not None:
+                self.on_progress(self.n_pairs, self.n_shards)
 
 
 class _Best:
@@ -323,16 +327,16 @@ def _about(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _open(out: Path, asked: Mapping[str, Any], *, fresh: bool) -> None:
     """Write what is asked, or compare it with the screen that is in the folder."""
-    import json
-
     path = out / "screen.json"
+    for left in out.rglob(".*.part"):  # of a file that was being written when an earlier run was killed
+        left.unlink(missing_ok=True)
     if fresh:
         for name in ("pairs", "compounds", "top", "state"):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("screen.json", "top.parquet", "rejected.csv"):
             (out / name).unlink(missing_ok=True)
     if not path.is_file():
-        if strange := [p.name for p in out.iterdir() if p.name != ".lock"]:
+        if strange := [p.name for p in out.iterdir() if not p.name.startswith(".")]:
             raise DataError(f"{out} holds {len(strange)} files of something else, e.g. {strange[0]!r}; choose another.")
         write_json(path, _about(asked))
         return
