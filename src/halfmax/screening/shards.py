@@ -219,7 +219,8 @@ class _Screen:
             columns = list(rejected.columns)
             bad = [("reason", "!=", "")]
             read = [
-                pd.read_parquet(p, columns=columns, filters=bad) for p in sorted((self.out / "compounds").iterdir())
+                pd.read_parquet(p, columns=columns, filters=bad)
+                for p in sorted((self.out / "compounds").glob("*.parquet"))
             ]
             rejected = pd.concat(read, ignore_index=True).sort_values("line", ignore_index=True)
             with atomic_file(self.out / "rejected.csv") as path:
