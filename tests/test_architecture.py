@@ -31,17 +31,18 @@ ORDER = [
         "resume",
         "compare",
         "evaluate",
+        "distribute",
         "between_screens",
         "ablation",
         "report",
         "run",
+        "screening",
         "tune",
         "explain",
         "patients",
     ),
-    *("federated", "serve", "terminal", "cli_data", "cli_pilot", "cli_explain", "cli"),
-    *("testing", "__main__", "__init__"),
-    *("federated", "serve", "terminal", "cli_data", "cli_tune", "cli", "testing", "__main__", "__init__"),
+    *("federated", "serve", "terminal", "cli_data", "cli_pilot", "cli_explain", "cli_tune", "cli_screen"),
+    *("cli_compare", "cli_serve", "cli", "testing", "__main__", "__init__"),
 ]
 HEAVY = {"torch", "rdkit", "lightgbm", "xgboost", "sklearn", "matplotlib"}
 # pickle.Unpickler is not here: the one reader of foreign pickles subclasses it with a closed list of types.

@@ -18,6 +18,9 @@ from halfmax.cli_explain import explain
 from halfmax.cli_pilot import design_pilot, read_measured
 from halfmax.cli_serve import serve, store_app
 from halfmax.cli_tune import tune
+from halfmax.cli_screen import ON_HELP, WORKERS_HELP
+from halfmax.cli_screen import screen as screen_command
+from halfmax.cluster import connect, is_helper, serve_rank
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import (
     check_ending,
@@ -46,6 +49,7 @@ app.command()(serve)
 app.add_typer(store_app, name="store")
 app.command("explain")(explain)
 app.command()(tune)
+app.command("screen")(screen_command)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,6 +89,8 @@ def run(
     deterministic: Annotated[
         int | None, typer.Option(min=1, metavar="THREADS", help="The same bits each time, with so many threads.")
     ] = None,
+    on: Annotated[str | None, typer.Option(help=ON_HELP)] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help=WORKERS_HELP)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Cross-validate models beside the baselines, write a report, and save a predictor fitted on all data.
@@ -92,6 +98,9 @@ def run(
     Without options: GDSC2 ln IC50, unseen cell lines, five folds. A run that was cut off goes on when the same command
     is given again.
     """
+    if on == "torchrun" and is_helper():
+        serve_rank()
+        return
     from halfmax.config import load_config
     from halfmax.models.loop import deterministic as same_bits
     from halfmax.run import load_data
@@ -111,8 +120,9 @@ def run(
     with download_bars() as fetching:
         dataset = load_data(checked, on_download=fetching)
     title = f"{checked.split.protocol} · {dataset.name}"
-    with run_progress(title, quiet=quiet) as show, same_bits(deterministic) if deterministic else nullcontext():
-        report, _ = run_all(checked, folder, dataset=dataset, on_progress=show, fresh=fresh)
+    threads = same_bits(deterministic) if deterministic else nullcontext()
+    with run_progress(title, quiet=quiet) as show, threads, connect(on, workers) if on else nullcontext() as cluster:
+        report, _ = run_all(checked, folder, dataset=dataset, on_progress=show, fresh=fresh, cluster=cluster)
     _print_metrics(report.metrics, report.ladder)
     for note in report.notes:
         console.print(f"note: {note}", style="yellow", markup=False)

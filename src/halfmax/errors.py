@@ -37,6 +37,10 @@ class DownloadError(HalfmaxError, OSError):
     """A source that could not be fetched or did not match its checksum."""
 
 
+class WorkerError(HalfmaxError, RuntimeError):
+    """A worker process that could not do its task, or a message between processes that cannot be read."""
+
+
 def examples(items: Iterable[object], n: int = 3) -> str:
     """Return the first `n` items as text, e.g. ``'A', 'B', 'C', …``."""
     found = [repr(str(item)) for item, _ in zip(items, range(n + 1), strict=False)]

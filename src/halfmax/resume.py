@@ -53,6 +53,10 @@ class Resume:
         shutil.rmtree(self.folder / "training" / _short(fold, model), ignore_errors=True)
         return found
 
+    def holds(self, fold: str, model: str) -> bool:
+        """Return whether the model was finished on the fold."""
+        return (self.folder / "finished" / _short(fold, model) / MANIFEST).is_file()
+
     @contextmanager
     def training(self, fold: str, model: str) -> Iterator[None]:
         """Keep the states of the trainings in the block, and go on from those of a run that was cut off."""

@@ -9,6 +9,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from halfmax.cluster import Cluster
 from halfmax.config import RunConfig
 from halfmax.data.dataset import Dropped, ResponseDataset
 from halfmax.data.readers import embedded
@@ -23,6 +25,7 @@ from halfmax.data.readers.embedded import OnDownload
 from halfmax.data.readers.table import read_dataset
 from halfmax.data.storage import atomic_file
 from halfmax.data.tables import read_frame
+from halfmax.distribute import cross_validate_on
 from halfmax.errors import DataError, examples
 from halfmax.evaluate import ModelSpec, Progress, Results, assay_agreement, cross_validate
 from halfmax.features.pipeline import FeaturePipeline
@@ -98,6 +101,7 @@ def run(
     dataset: ResponseDataset | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     fresh: bool = False,
+    cluster: Cluster | None = None,
 ) -> tuple[Report, Results]:
     """Do everything the configuration says and write it to `folder`.
 
@@ -107,6 +111,8 @@ def run(
         The data that the configuration names, to spare loading them again.
     fresh
         Forget what an unfinished run left in `folder`; otherwise the same run goes on where it was cut off.
+    cluster
+        Where models are fitted on folds: this process, with its threads, unless one is given (`halfmax.connect`).
 
     Raises
     ------
@@ -116,7 +122,7 @@ def run(
     prepared = prepare(config, dataset if dataset is not None else load_data(config))
     about = {"config": config.model_dump(mode="json"), "data": prepared.dataset.fingerprint()}
     with opened(folder / "unfinished", about, fresh=fresh) as resume:
-        return _run(config, folder, prepared, on_progress, resume)
+        return _run(config, folder, prepared, on_progress, resume, cluster)
 
 
 def _run(
@@ -125,9 +131,11 @@ def _run(
     prepared: Prepared,
     on_progress: Callable[[Progress], None] | None,
     resume: Resume,
+    cluster: Cluster | None,
 ) -> tuple[Report, Results]:
+    validate = cross_validate if cluster is None else partial(cross_validate_on, cluster)
     started, clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.perf_counter()
-    results = cross_validate(
+    results = validate(
         prepared.dataset,
         prepared.splits,
         [ModelSpec(name, name, config.params_of(name)) for name in config.models],

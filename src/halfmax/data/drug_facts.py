@@ -40,18 +40,19 @@ def facts_of(drugs: pd.DataFrame) -> pd.DataFrame:
     ----------
     drugs
         Index = drug id; a column ``name`` is looked up after the id, and ``smiles`` last: a structure is found whatever
-        its salt, stereochemistry or name.
+        its salt, stereochemistry or name. A column ``skeleton`` (of `skeleton`) spares reading the structures again.
     """
     table = drug_facts()
     by_name = {normalise_name(name): row for row, name in reversed(list(enumerate(table.index)))}
     by_structure = {key[:_SKELETON]: row for row, key in reversed(list(enumerate(table["inchi_key"]))) if key}
     names = drugs["name"] if "name" in drugs else pd.Series(drugs.index, index=drugs.index)
+    skeletons = list(drugs["skeleton"]) if "skeleton" in drugs else [None] * len(drugs)
     structures = drugs["smiles"] if "smiles" in drugs else pd.Series(None, index=drugs.index, dtype=object)
     rows = []
-    for drug, name, smiles in zip(drugs.index, names, structures, strict=True):
+    for drug, name, smiles, known in zip(drugs.index, names, structures, skeletons, strict=True):
         keys = [normalise_name(_known_as(n)) for n in (drug, name) if isinstance(n, str)]
         row = next((by_name[key] for key in keys if key in by_name), -1)
-        rows.append(by_structure.get(_skeleton(smiles), -1) if row < 0 else row)
+        rows.append(by_structure.get(skeleton(smiles) if known is None else known, -1) if row < 0 else row)
     padded = pd.concat([table, pd.DataFrame("", index=["-"], columns=table.columns)])
     return padded.iloc[rows].set_axis(drugs.index)
 
@@ -77,7 +78,7 @@ def _known_as(name: str) -> str:
     return DRUG_ALIASES[name].other_name if name in DRUG_ALIASES else name
 
 
-def _skeleton(smiles: object) -> str:
+def skeleton(smiles: object) -> str:
     """Return the first block of the InChIKey; empty without a structure, for a mixture and for an invalid one."""
     if not isinstance(smiles, str) or not smiles:
         return ""

@@ -152,10 +152,7 @@ class FeaturePipeline:
 
     def transform(self, dataset: ResponseDataset) -> PairFeatures:
         """Encode every sample, drug and pair of `dataset` (values of its responses are not looked at)."""
-        self._check_fitted()
-        sample_x = {name: self.blocks_[name].transform(omics_block(dataset, name)) for name in self.modalities}
-        sample_x |= {c: _one_hot(dataset, c, levels, self.unknown) for c, levels in self.levels_.items()}
-        drug_x = {n: self.blocks_[f"drug/{n}"].transform(self._drug_block(dataset, n)) for n in self.drug_blocks}
+        sample_x, drug_x = self.transform_samples(dataset), self.transform_drugs(dataset)
         sample_ids = dataset.samples.index.to_numpy(dtype=str)
         drug_ids = dataset.drugs.index.to_numpy(dtype=str)
         return PairFeatures(
@@ -168,6 +165,17 @@ class FeaturePipeline:
             modalities=tuple(self.modalities),
             drug_text=drug_text(dataset.drugs),
         )
+
+    def transform_samples(self, dataset: ResponseDataset) -> dict[str, Block]:
+        """Encode the samples of `dataset` alone, one row each."""
+        self._check_fitted()
+        sample_x = {name: self.blocks_[name].transform(omics_block(dataset, name)) for name in self.modalities}
+        return sample_x | {c: _one_hot(dataset, c, levels, self.unknown) for c, levels in self.levels_.items()}
+
+    def transform_drugs(self, dataset: ResponseDataset) -> dict[str, Block]:
+        """Encode the drugs of `dataset` alone, one row each."""
+        self._check_fitted()
+        return {n: self.blocks_[f"drug/{n}"].transform(self._drug_block(dataset, n)) for n in self.drug_blocks}
 
     def _drug_block(self, dataset: ResponseDataset, name: str) -> Block:
         block, known = drug_block(dataset, name), self.blocks_[f"drug/{name}"].names
