@@ -22,6 +22,7 @@ FILES = [*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) i
 ORDER = [
     *("errors", "registry", "state", "cluster", "data", "labels", "features", "split", "models", "config", "metrics"),
     *(
+        "label_metrics",
         "uncertainty",
         "panel",
         "model_folder",
@@ -33,11 +34,25 @@ ORDER = [
         "ablation",
         "report",
         "run",
+        "ablation_kinds",
         "tune",
+        "adapters",
+        "comparison",
         "explain",
         "patients",
     ),
-    *("federated", "serve", "terminal", "cli_data", "cli_pilot", "cli", "testing", "__main__", "__init__"),
+    *(
+        "federated",
+        "serve",
+        "terminal",
+        "cli_data",
+        "cli_pilot",
+        "cli_compare",
+        "cli",
+        "testing",
+        "__main__",
+        "__init__",
+    ),
 ]
 HEAVY = {"torch", "rdkit", "lightgbm", "xgboost", "sklearn", "matplotlib"}
 # pickle.Unpickler is not here: the one reader of foreign pickles subclasses it with a closed list of types.

@@ -37,6 +37,10 @@ class DownloadError(HalfmaxError, OSError):
     """A source that could not be fetched or did not match its checksum."""
 
 
+class ContractError(HalfmaxError, AssertionError):
+    """A model, step or reader that does not keep what `halfmax.testing` asks of every one."""
+
+
 def examples(items: Iterable[object], n: int = 3) -> str:
     """Return the first `n` items as text, e.g. ``'A', 'B', 'C', …``."""
     found = [repr(str(item)) for item, _ in zip(items, range(n + 1), strict=False)]
