@@ -95,7 +95,7 @@ def compare(protocol: str, python: Path, run: str, args: argparse.Namespace) -> 
         told: list[pd.DataFrame] = []
         for system, model, command in jobs:
             out = folder / "result"
-            found, cost = run_job(command, out, model, cwd=folder)
+            found, cost = run_job(command, out, model, cwd=folder if system == "drevalpy" else None)
             row = {"system": system, "model": label(system, model, args.genes), "protocol": protocol, "fold": args.fold}
             predicted = matched(found, dataset, split)
             row |= score(predicted, fold)
