@@ -111,7 +111,10 @@ def test_a_peer_stands_in_the_same_table_and_is_tuned_on_validation_rows(peer, t
     report = found.report
     assert overall(report, "drevalpy DrugMean", "rmse") == pytest.approx(overall(report, "drug_mean", "rmse"), rel=1e-4)
     assert set(found.differences["model"]) == {"drug_mean", "drevalpy DrugMean"}
-    assert found.costs.set_index("model").loc["drevalpy DrugMean", "peak_mb"] > 20
+    costs = found.costs.set_index("model").loc["drevalpy DrugMean"]
+    assert costs["peak_mb"] > 20
+    assert costs["n_trials"] == 2
+    assert costs["tuning_cpu_s"] > 0
     assert "drevalpy DrugMean" in report.html()
 
 

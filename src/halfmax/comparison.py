@@ -227,19 +227,19 @@ def _differences(config: RunConfig, results: Results, reference: str) -> pd.Data
 
 
 def _costs(results: Results, tuning: Mapping[str, float], trials: int) -> pd.DataFrame:
-    table = results.timings.reindex(columns=[*results.timings.columns, *_lacking(results.timings)])
+    told = ("process_cpu_s", "peak_mb", "tuning_cpu_s", "n_trials")
+    table = results.timings.reindex(columns=list(dict.fromkeys([*results.timings.columns, *told])))
     found = table.groupby("model", sort=False, as_index=False).agg(
         n_folds=("fold", "size"),
         fit_s=("fit_s", "mean"),
         predict_s=("predict_s", "mean"),
         cpu_s=("cpu_s", "sum"),
         process_cpu_s=("process_cpu_s", lambda v: v.sum(min_count=1)),
+        tuning_cpu_s=("tuning_cpu_s", "sum"),
+        n_trials=("n_trials", "max"),
         peak_mb=("peak_mb", "max"),
     )
-    found["tuning_cpu_s"] = found["model"].map(tuning).fillna(0.0)
-    found["n_trials"] = found["model"].isin(list(tuning)).astype(int) * trials
+    found["tuning_cpu_s"] += found["model"].map(tuning).fillna(0.0)
+    ours = found["model"].isin(list(tuning)) * trials
+    found["n_trials"] = found["n_trials"].fillna(ours).astype(int)
     return found[list(COST_COLUMNS)]
-
-
-def _lacking(timings: pd.DataFrame) -> list[str]:
-    return [name for name in ("process_cpu_s", "peak_mb") if name not in timings]

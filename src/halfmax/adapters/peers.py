@@ -96,13 +96,13 @@ def peer_runner(python: Path, peer: Peer, *, seed: int = 0) -> Callable[[Respons
 
     def fit(dataset: ResponseDataset, split: Split) -> Fitted:
         with tempfile.TemporaryDirectory(prefix="halfmax-peer-") as place:
-            folder, spent = Path(place), 0.0
+            folder, tuning = Path(place), dict[str, float]()
             write_data(dataset, split, folder / "data", peer.genes)
             settings = dict(peer.settings)
             if peer.trials > 1 and len(split.valid):
-                settings, spent = _choose(python, peer, dataset, split, folder)
+                settings, tuning = _choose(python, peer, dataset, split, folder)
             told, cost = _job(python, peer, settings, dataset, split.fit_rows, split.test, split.protocol, folder)
-            cost["timing"]["cpu_s"] += spent
+            cost["timing"] |= tuning
         return in_order(told, dataset, split, peer.label), timing_of(cost), pd.DataFrame()
 
     return fit
@@ -166,8 +166,8 @@ def _job(
 
 def _choose(
     python: Path, peer: Peer, dataset: ResponseDataset, split: Split, folder: Path
-) -> tuple[dict[str, Any], float]:
-    """Return the best of the model's first sets on the validation rows, and the CPU seconds that it took."""
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the best of the model's first sets on the validation rows, and what it took: tuning_cpu_s, n_trials."""
     listing = [python, drevalpy_worker.__file__, "--list", "--model", peer.name]
     _, found = run_job(listing, folder / "listed", peer.label, cwd=folder)
     inner = Split(split.protocol, split.fold, split.train, np.empty(0, dtype=np.int64), split.valid)
@@ -179,4 +179,4 @@ def _choose(
         error = float(np.sqrt(np.mean((in_order(told, dataset, inner, peer.label) - measured) ** 2)))
         scored.append((error, settings))
         spent += float(cost["timing"]["cpu_s"])
-    return min(scored, key=lambda each: each[0])[1], spent
+    return min(scored, key=lambda each: each[0])[1], {"tuning_cpu_s": spent, "n_trials": float(len(scored))}
