@@ -83,7 +83,7 @@ class Peer:
         return f"drevalpy {self.name}" + (f" ({', '.join(changed)})" if changed else "")
 
 
-def peer_runner(python: Path, peer: Peer, *, seed: int = 0) -> Callable[[ResponseDataset, Split], Fitted]:
+def peer_runner(python: Path, peer: Peer) -> Callable[[ResponseDataset, Split], Fitted]:
     """Return what fits a model of drevalpy on a split; see `halfmax.evaluate.ModelSpec.runner`.
 
     Its early stopping, scaling and seeds are drevalpy's own.
