@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common import HERE, PROTOCOLS, RESULTS, add_run, configuration, machine, merge_csv, now, set_threads
-from peer_data import most_variable_genes, write_features
+from common import PROTOCOLS, RESULTS, add_run, configuration, machine, merge_csv, now, set_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +35,6 @@ OURS = {
 DEFAULT = "wide_deep"
 #: One member, cut short: what a patient person waits for. drevalpy's own default is 20 members of up to 300 epochs.
 PEERS = ("NaiveMeanEffectsPredictor", 'EnsembleMF:{"n_ensemble": 1, "max_epochs": 60, "patience": 10}')
-REQUIREMENTS = ("torch==2.13.0", "drevalpy==1.6.0", "pyarrow")
 VERSIONS = """
 import json, platform
 from importlib.metadata import version
@@ -65,6 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     set_threads(1)
+    from halfmax.adapters.peers import make_environment
+
     python = args.peer_python.absolute() if args.peer_python else make_environment(args.make_env.absolute())
     peer = json.loads(subprocess.run([python, "-c", VERSIONS], check=True, capture_output=True, text=True).stdout)
     run, circumstances = now(), machine()
@@ -74,21 +73,12 @@ def main(argv: list[str] | None = None) -> None:
     add_run(args.out / "compare_drevalpy_environment.json", run, circumstances | {"peer": peer} | details)
 
 
-def make_environment(folder: Path) -> Path:
-    """Make a virtual environment with the peer in it and return its Python."""
-    import venv
-
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", *REQUIREMENTS], check=True)
-    return python
-
-
 def compare(protocol: str, python: Path, run: str, args: argparse.Namespace) -> None:
     """Fit and score every model of both systems on one fold; write each result as it comes."""
     import pandas as pd
 
+    from halfmax.adapters.peers import write_data, write_pairs
+    from halfmax.adapters.process import run_job
     from halfmax.run import load_data, prepare
 
     ours = OURS[protocol] if args.ours is None else tuple(args.ours)
@@ -98,22 +88,16 @@ def compare(protocol: str, python: Path, run: str, args: argparse.Namespace) -> 
     fold = make_fold(dataset, split)
     with tempfile.TemporaryDirectory(prefix="halfmax-peer-") as place:
         folder = Path(place)
-        genes = most_variable_genes(dataset.take(split.fit_rows), args.genes)
-        write_features(dataset, folder / "data", "GDSC2", genes)
-        pairs = dataset.response.rename(columns={"sample_id": "cell", "drug_id": "drug", "value": "y"})
-        pairs["tissue"] = pairs["cell"].map(dataset.samples["tissue"].fillna("unknown"))
-        pairs[["cell", "drug", "y", "tissue"]].assign(test=pd.Series(range(len(pairs))).isin(split.test)).to_parquet(
-            folder / "pairs.parquet", index=False
-        )
-        jobs = [("halfmax", model, own_command(model, protocol, args)) for model in ours]
+        write_data(dataset, split, folder / "data", args.genes)
+        write_pairs(dataset, split.fit_rows, split.test, folder / "pairs.parquet")
+        jobs = [("halfmax", model, own_command(model, protocol, folder, args)) for model in ours]
         jobs += [("drevalpy", model, peer_command(python, model, protocol, folder)) for model in args.peers]
         told: list[pd.DataFrame] = []
         for system, model, command in jobs:
             out = folder / "result"
-            subprocess.run([*command, "--out", out], check=True, cwd=folder)
-            cost = json.loads((out / "cost.json").read_text(encoding="utf-8"))
+            found, cost = run_job(command, out, model, cwd=folder if system == "drevalpy" else None)
             row = {"system": system, "model": label(system, model, args.genes), "protocol": protocol, "fold": args.fold}
-            predicted = matched(out / "predictions.parquet", dataset, split)
+            predicted = matched(found, dataset, split)
             row |= score(predicted, fold)
             told.append(
                 predicted.assign(fold=args.fold, model=row["model"] if system == "halfmax" else f"peer {model}")
@@ -168,13 +152,11 @@ def make_fold(dataset: ResponseDataset, split: Split) -> Fold:
     return Fold(test.response["value"].to_numpy(dtype=np.float64), expected, sample, drug, cluster)
 
 
-def matched(path: Path, dataset: ResponseDataset, split: Split) -> pd.DataFrame:
-    """Return stored predictions of the test pairs: sample_id, drug_id, y_true, y_pred, in the dataset's order."""
-    import pandas as pd
-
+def matched(found: pd.DataFrame, dataset: ResponseDataset, split: Split) -> pd.DataFrame:
+    """Return predictions of the test pairs: sample_id, drug_id, y_true, y_pred, in the dataset's order."""
     test = dataset.take(split.test).response
     names = {"cell": "sample_id", "drug": "drug_id", "predicted": "y_pred"}
-    predicted = pd.read_parquet(path).rename(columns=names).astype({"sample_id": str, "drug_id": str})
+    predicted = found.rename(columns=names).astype({"sample_id": str, "drug_id": str})
     joined = test.merge(predicted, on=["sample_id", "drug_id"], how="left", validate="one_to_one")
     return joined.rename(columns={"value": "y_true"})[["sample_id", "drug_id", "y_true", "y_pred"]]
 
@@ -189,19 +171,19 @@ def score(predicted: pd.DataFrame, fold: Fold) -> dict[str, float]:
     return {name: round(found[name][0], 5) for name in ("rmse", "normalized_r2", "within_drug_pearson")}
 
 
-def own_command(model: str, protocol: str, args: argparse.Namespace) -> list[Any]:
-    command = [sys.executable, HERE / "own_worker.py", "--protocol", protocol, "--fold", args.fold, "--model", model]
-    command += ["--seed", str(args.seed)]
-    return command if args.data is None else [*command, "--data", args.data.absolute()]
+def own_command(model: str, protocol: str, folder: Path, args: argparse.Namespace) -> list[Any]:
+    data = None if args.data is None else args.data.absolute()
+    config = configuration(protocol, [model], only=[args.fold], data=data, seed=args.seed)
+    path = folder / f"{model}.toml"
+    path.write_text(config.to_toml(), encoding="utf-8")
+    return [sys.executable, "-m", "halfmax.adapters.alone", "--config", path, "--fold", args.fold, "--model", model]
 
 
 def peer_command(python: Path, model: str, protocol: str, folder: Path) -> list[Any]:
+    from halfmax.adapters.peers import peer_command as command
+
     name, _, settings = model.partition(":")
-    changed = json.loads(settings or "{}")
-    if name != "NaiveMeanEffectsPredictor":
-        changed = {"gene_list": "all_genes"} | changed
-    command = [python, HERE / "peer_worker.py", "--data", folder / "data", "--pairs", folder / "pairs.parquet"]
-    return [*command, "--protocol", protocol, "--model", name, "--set", json.dumps(changed)]
+    return command(python, name, json.loads(settings or "{}"), protocol, folder / "data", folder / "pairs.parquet")
 
 
 def label(system: str, model: str, genes: int) -> str:

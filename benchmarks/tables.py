@@ -31,6 +31,19 @@ NAMES = {
 }
 
 
+#: What a model is, for the comparison of families.
+FAMILIES = {
+    **dict.fromkeys(("mean", "drug_mean", "sample_mean", "tissue_mean", "tissue_drug_mean", "mean_effects"), "naive"),
+    "factorisation": "identities",
+    **dict.fromkeys(("random_forest", "xgboost", "lightgbm", "trees_per_drug"), "trees"),
+    "elastic_net": "linear",
+    **dict.fromkeys(("kernel_ridge", "response_gp"), "kernel"),
+    **dict.fromkeys(("mlp", "wide_deep", "single_tower", "multitask", "fusion"), "perceptron"),
+    **dict.fromkeys(("cnn1d", "cnn2d", "cnn1d_shuffled", "cnn2d_shuffled"), "convolution"),
+    "transformer": "transformer",
+    **dict.fromkeys(("gin", "gat", "hetero_graph", "gin_shuffled", "hetero_graph_shuffled"), "graph"),
+    **dict.fromkeys(("seeds", "stack", "distilled"), "ensemble"),
+}
 SHORT = (*NAMES, "elastic_net", "xgboost", "random_forest", "tissue_drug_mean", "mean_effects")
 
 
@@ -134,8 +147,77 @@ def drug_blocks() -> str:
     return markdown(("model", "drug blocks", "normalised R²", "within-drug r"), rows)
 
 
+def comparison(protocol: str) -> str:
+    """Every model that was scored on all folds of a protocol, by family, with its time: best first."""
+    import pandas as pd
+
+    metrics = _overall(protocol)
+    times = pd.read_csv(RESULTS / f"anchors_{protocol}_timings.csv", dtype={"fold": str})
+    times = times.sort_values("run", kind="stable").drop_duplicates(["model", "fold"], keep="last")
+    times = times.groupby("model")[["fit_s", "predict_s", "cpu_s"]].mean()
+    order = metrics.xs("normalized_r2", level="metric")["value"].sort_values(ascending=False).index
+    rows = []
+    for model in order:
+        own, spent = metrics.loc[model], times.loc[model]
+        rows.append(
+            (
+                f"`{model}`",
+                FAMILIES.get(model, "–"),
+                _interval(own.loc["normalized_r2"]),
+                f"{own.loc['rmse', 'value']:.3f}",
+                _interval(own.loc["within_drug_pearson"]),
+                f"{spent['fit_s'] + spent['predict_s']:.1f}",
+                f"{spent['cpu_s']:.1f}",
+            )
+        )
+    head = ("model", "family", "normalised R²", "RMSE [ln µM]", "within-drug r", "wall s a fold", "CPU s a fold")
+    return markdown(head, rows)
+
+
+def ranks(*protocols: str) -> str:
+    """Mean rank over protocols of the models that were scored on all of them."""
+    import pandas as pd
+
+    scores = {p: _overall(p).xs("normalized_r2", level="metric")["value"] for p in protocols}
+    placed = pd.DataFrame(scores).dropna().rank(ascending=False)
+    placed["mean"] = placed.mean(axis=1)
+    rows = [
+        (f"`{model}`", FAMILIES.get(str(model), "–"), *(f"{row[p]:.0f}" for p in protocols), f"{row['mean']:.1f}")
+        for model, row in placed.sort_values("mean").iterrows()
+    ]
+    return markdown(("model", "family", *protocols, "mean rank"), rows)
+
+
+def peers() -> str:
+    """Every model of the peer on the fold that it was run on, beside halfmax's of the same runs."""
+    import pandas as pd
+
+    found = pd.read_csv(RESULTS / "compare_drevalpy.csv", dtype={"fold": str})
+    found = found.sort_values(["protocol", "fold", "normalized_r2"], ascending=[True, True, False])
+    rows = [
+        (
+            *(r.protocol, r.fold, r.system, r.model, f"{r.normalized_r2:.3f}", f"{r.within_drug_pearson:.3f}"),
+            *(f"{r.wall_s:.0f}", f"{r.cpu_s:.0f}", f"{r.peak_rss_mb:.0f}"),
+        )
+        for r in found.itertuples()
+    ]
+    head = ("protocol", "fold", "system", "model", "normalised R²", "within-drug r", "wall s", "CPU s", "peak MB")
+    return markdown(head, [tuple(cell.replace("-", "−") for cell in row) for row in rows])
+
+
+def _overall(protocol: str) -> pd.DataFrame:
+    import pandas as pd
+
+    found = pd.read_csv(RESULTS / f"anchors_{protocol}_metrics.csv", dtype={"fold": str})
+    found = found[(found["group_by"] == "all") & (found["fold"] == "all")]
+    return found.set_index(["model", "metric"]).sort_index()
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "anchors": anchors,
+    "comparison": comparison,
+    "ranks": ranks,
+    "peers": peers,
     "inner": inner,
     "modalities": modalities,
     "drug_blocks": drug_blocks,

@@ -22,6 +22,7 @@ FILES = [*(path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) i
 ORDER = [
     *("errors", "registry", "state", "cluster", "data", "labels", "features", "split", "models", "config", "metrics"),
     *(
+        "label_metrics",
         "panel",
         "background",
         "uncertainty",
@@ -37,7 +38,10 @@ ORDER = [
         "report",
         "run",
         "screening",
+        "ablation_kinds",
         "tune",
+        "adapters",
+        "comparison",
         "explain",
         "patients",
     ),

@@ -101,3 +101,30 @@ def test_the_tables_of_the_documents_are_those_of_the_raw_results() -> None:
         [sys.executable, FOLDER / "tables.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_comparison_fits_what_lacks_and_logs_the_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import anchors
+    import comparison
+
+    deep = {name for name in comparison.DEEP}
+    assert all(len(models) >= 10 and len(deep & set(models)) >= 4 for models in comparison.MODELS.values())
+    rows = [("mean", fold, "all", name, 0.5) for fold in ("0", "all") for name in comparison.LOOK]
+    rows += [("mlp", "0", "all", name, 0.4) for name in comparison.LOOK]
+    columns = ["model", "fold", "group_by", "metric", "value"]
+
+    def fitted(argv: list[str]) -> None:
+        new = [(argv[3], "all", "all", name, 0.25) for name in comparison.LOOK]
+        path = tmp_path / "anchors_LDO_metrics.csv"
+        pd.concat([pd.read_csv(path), pd.DataFrame(new, columns=columns)]).to_csv(path, index=False)
+
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "anchors_LDO_metrics.csv", index=False)
+    monkeypatch.setattr(anchors, "main", fitted)
+    given = ["--protocol", "LDO", "--models", "mean", "mlp", "--out", str(tmp_path), "--looks", str(tmp_path / "looks")]
+    comparison.main([*given, "--show"])
+    assert not (tmp_path / "looks").exists()
+    comparison.main(given)
+    comparison.main(given)
+    (look,) = (tmp_path / "looks").read_text(encoding="utf-8").splitlines()
+    assert look.split(",", 1)[1] == "mlp (defaults),LDO,0-4,comparison,0.2500,0.2500,0.2500"

@@ -6,9 +6,9 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn import metrics as sk
 
 from halfmax.errors import DataError
+from halfmax.label_metrics import classification_metrics
 from halfmax.metrics import (
     Fold,
-    classification_metrics,
     group_metrics,
     interval,
     mean_absolute_error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +117,12 @@ def test_labels_of_a_drug_are_learned_and_scored(tmp_path: Path) -> None:
     report, _ = run(config(task={"kind": "classification", "quantile": 0.3}), tmp_path / "r", dataset=DATASET)
     metrics = set(report.metrics["metric"])
     assert {"accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc"} <= metrics
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert "Right and wrong calls" in page
+    assert "The band holds 95 %" in page
+    called = report.predictions["y_pred"] > 0.5
+    best = report.predictions["model"] == report.ladder[-1]
+    assert f">{int((called & best & (report.predictions['y_true'] == 1)).sum())}<" in page
+    assert report.timings["cutoff"].notna().all()
+    labels = json.loads((tmp_path / "r" / "predictor" / "manifest.json").read_text(encoding="utf-8"))["about"]["labels"]
+    assert labels["threshold"]["quantile"] == 0.3

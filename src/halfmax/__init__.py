@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from halfmax.ablation import ablate as ablate
     from halfmax.between_screens import cross_study as cross_study
+    from halfmax.comparison import compare_models as compare_models
     from halfmax.config import RunConfig as RunConfig
     from halfmax.data.build import build_dataset as build_dataset
     from halfmax.data.dataset import MEASURES as MEASURES
@@ -49,6 +50,7 @@ _WHERE = {
     "cross_study": "between_screens:cross_study",
     "ablate": "ablation:ablate",
     "Report": "report:Report",
+    "compare_models": "comparison:compare_models",
 }
 
 __all__ = [  # noqa: RUF022  in the order of the data's way
@@ -72,6 +74,7 @@ __all__ = [  # noqa: RUF022  in the order of the data's way
     "cross_study",
     "ablate",
     "Report",
+    "compare_models",
 ]
 
 

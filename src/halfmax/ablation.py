@@ -1,4 +1,4 @@
-"""Ablation: what a modality adds, on the same samples and folds, with a paired interval of the difference."""
+"""Ablation: what a part of the input adds, on the same samples and folds, with a paired interval of the difference."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ from halfmax.split import make_splits
 DIFFERENCE_COLUMNS = (
     *("variant", "reference", "model", "fold", "metric", "value", "low", "high", "n_pairs", "n_samples", "n_drugs"),
 )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to make features: the modalities that it reads, and what makes an unfitted pipeline."""
+
+    modalities: tuple[str, ...]
+    features: Callable[[], FeaturePipeline]
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Ablation:
 
 def ablate(
     dataset: ResponseDataset,
-    variants: Mapping[str, Sequence[str]],
+    variants: Mapping[str, Sequence[str] | Variant],
     models: Sequence[ModelSpec] = (ModelSpec("kernel_ridge", "kernel_ridge"),),
     *,
     protocol: str = "LCO",
@@ -78,7 +86,8 @@ def ablate(
     ----------
     variants
         Name to modalities; the first is the reference, the others are compared with it, for example
-        ``{"expression": ["expression"], "with proteins": ["expression", "proteomics"]}``.
+        ``{"expression": ["expression"], "with proteins": ["expression", "proteomics"]}``. Or name to `Variant`: see
+        `halfmax.ablation_kinds` for gene sets and steps.
     models
         Models to fit on each variant; the mean-effects baseline is always among them.
     protocol, n_folds, seed
@@ -87,7 +96,7 @@ def ablate(
         Modalities that a sample must have; all that any variant names by default, so that no variant is judged on
         samples that it knows less of. With fewer, samples that lack the others are masked.
     features
-        Makes an unfitted pipeline from modalities.
+        Makes an unfitted pipeline from modalities, for variants that are given by them.
     n_boot
         Draws of the cluster bootstrap. A draw takes the same samples (drugs under LDO) for every variant, and the
         interval is that of the difference within draws.
@@ -99,9 +108,14 @@ def ablate(
     UnknownNameError
         If the dataset has no such modality.
     """
-    if len(variants) < 2 or not all(variants.values()):
-        raise DataError(f"an ablation compares at least two variants with a modality each; got {dict(variants)}.")
-    used = list(dict.fromkeys(modality for chosen in variants.values() for modality in chosen))
+    told = {name: list(v.modalities if isinstance(v, Variant) else v) for name, v in variants.items()}
+    if len(variants) < 2 or not all(told.values()):
+        raise DataError(f"an ablation compares at least two variants with a modality each; got {told}.")
+    makers = {
+        name: v.features if isinstance(v, Variant) else (lambda chosen=tuple(v): features(chosen))  # type: ignore[misc]
+        for name, v in variants.items()
+    }
+    used = list(dict.fromkeys(modality for chosen in told.values() for modality in chosen))
     for modality in used:
         dataset.modality(modality)
     required = used if require is None else list(require)
@@ -111,24 +125,24 @@ def ablate(
     if not specs:
         raise DataError("an ablation needs a model beside the mean-effects baseline.")
     metrics, predictions = [], []
-    for i, (name, modalities) in enumerate(variants.items()):
+    for i, (name, maker) in enumerate(makers.items()):
         found = cross_validate(
             whole,
             splits,
             [ModelSpec(BASELINE, BASELINE), *specs],
-            features=lambda chosen=tuple(modalities): features(chosen),  # type: ignore[misc]
+            features=maker,
             n_boot=n_boot,
             seed=seed,
             on_progress=None if on_progress is None else _shifted(on_progress, name, i, len(variants)),
         )
         metrics.append(found.metrics.assign(variant=name))
         predictions.append(found.predictions.assign(variant=name))
-    told = _variant_first(pd.concat(predictions, ignore_index=True))
+    scored = _variant_first(pd.concat(predictions, ignore_index=True))
     return Ablation(
         metrics=_variant_first(pd.concat(metrics, ignore_index=True)),
-        differences=paired_differences(told, list(variants), protocol=protocol, n_boot=n_boot, seed=seed),
-        predictions=told,
-        coverage=_coverage(whole, variants),
+        differences=paired_differences(scored, list(variants), protocol=protocol, n_boot=n_boot, seed=seed),
+        predictions=scored,
+        coverage=_coverage(whole, told),
         dropped=dropped,
     )
 

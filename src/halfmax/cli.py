@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from halfmax import RESEARCH_USE
+from halfmax.cli_compare import ablate, compare, print_metrics
 from halfmax.cli_data import data_app
 from halfmax.cli_explain import explain
 from halfmax.cli_pilot import design_pilot, read_measured
@@ -33,10 +31,6 @@ from halfmax.terminal import (
     write_table,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 app = typer.Typer(
     help=f"Predict how strongly a cancer sample responds to a drug. {RESEARCH_USE}",
     no_args_is_help=True,
@@ -50,6 +44,8 @@ app.add_typer(store_app, name="store")
 app.command("explain")(explain)
 app.command()(tune)
 app.command("screen")(screen_command)
+app.command()(compare)
+app.command()(ablate)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -123,7 +119,7 @@ def run(
     threads = same_bits(deterministic) if deterministic else nullcontext()
     with run_progress(title, quiet=quiet) as show, threads, connect(on, workers) if on else nullcontext() as cluster:
         report, _ = run_all(checked, folder, dataset=dataset, on_progress=show, fresh=fresh, cluster=cluster)
-    _print_metrics(report.metrics, report.ladder)
+    print_metrics(report.metrics, report.ladder)
     for note in report.notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     console.print(f"report     {folder / 'report.html'}\npredictor  {folder / 'predictor'}", markup=False)
@@ -175,68 +171,12 @@ def cross_study(
             on_progress=show,
         )
     folder = found.write(out or Path("runs") / f"{checked.name}-cross-study")
-    _print_metrics(found.results.metrics, names)
+    print_metrics(found.results.metrics, names)
     for finding in found.findings:
         console.print(str(finding), markup=False)
     for row in found.agreement.to_dict("records"):
         told = f"{row['n_pairs']} pairs measured in both agree within drugs at r = {row['within_drug_pearson']:.3f}"
         console.print(told, markup=False)
-    console.print(f"tables     {folder}", markup=False)
-
-
-@app.command()
-def ablate(
-    variants: Annotated[list[str], typer.Argument(help="The reference, then others: expression expression+proteomics")],
-    config: Annotated[Path | None, typer.Option(help="A TOML file that says which data, folds and features.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as in run.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="LPO, LCO (the default), LDO or LTO: what is left out.")] = None,
-    models: Annotated[str, typer.Option(help="Comma-separated names.")] = "kernel_ridge",
-    require: Annotated[
-        str | None, typer.Option(help="Comma-separated modalities that a sample must have; all by default.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="An embedded dataset, or a dataset folder.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-ablation by default.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-) -> None:
-    """Say what a modality adds: variants of the input on the same samples and folds, with paired intervals."""
-    from halfmax.ablation import ablate as compare
-    from halfmax.ablation import parse_variants
-    from halfmax.config import load_config
-    from halfmax.evaluate import ModelSpec
-    from halfmax.run import load_data, make_features
-
-    chosen, names = parse_variants(variants), [m.strip() for m in models.split(",") if m.strip()]
-    options: dict[str, object] = {"split__protocol": protocol, "models": names, "save": []}
-    if data is not None:
-        options["data__folder" if Path(data).is_dir() else "data__name"] = data
-    checked = load_config(config, set_ or (), **options)
-    if checked.split.folds is not None or checked.task.kind != "regression":
-        raise DataError("ablate cuts its own folds and compares regressions: leave out split.folds and task.kind.")
-    with download_bars() as fetching:
-        dataset = load_data(checked, on_download=fetching)
-    with run_progress(f"{checked.split.protocol} · {dataset.name}", quiet=quiet) as show:
-        found = compare(
-            dataset,
-            chosen,
-            [ModelSpec(name, name, checked.params_of(name)) for name in names],
-            protocol=checked.split.protocol,
-            n_folds=checked.split.n_folds,
-            require=None if require is None else [m.strip() for m in require.split(",") if m.strip()],
-            features=lambda modalities: make_features(checked, modalities),
-            n_boot=checked.n_boot,
-            seed=checked.seed,
-            on_progress=show,
-        )
-    folder = found.write(out or Path("runs") / f"{checked.name}-ablation")
-    for lost in found.dropped.to_frame().to_dict("records"):
-        console.print(
-            f"left out   {lost['n_rows']:,} pairs: {lost['cause']} ({lost['n_ids']:,}, e.g. {lost['examples']})",
-            markup=False,
-        )
-    console.print(
-        f"compared   {found.dropped.n_after:,} of {found.dropped.n_before:,} pairs, the same for every variant"
-    )
-    _print_differences(found.differences)
     console.print(f"tables     {folder}", markup=False)
 
 
@@ -311,24 +251,3 @@ def predict(
         say(found)
     say(interval_findings(loaded.intervals_, loaded.measure_.label, level))
     write_table(ranked, out, f"prediction: {loaded.measure_.label}")
-
-
-def _print_metrics(metrics: pd.DataFrame, models: Sequence[str]) -> None:
-    every = metrics.query("fold == 'all' and group_by == 'all'")
-    wide = every.pivot(index="model", columns="metric", values="value").reindex(list(models))
-    order = ("rmse", "normalized_r2", "within_drug_pearson", "pearson", "roc_auc", "pr_auc", "f1", "accuracy")
-    shown = [m for m in order if m in wide.columns]
-    table = Table("model", *shown, box=None)
-    for model, row in wide.iterrows():
-        table.add_row(str(model), *(f"{row[m]:.3f}" for m in shown))
-    Console().print(table)
-
-
-def _print_differences(differences: pd.DataFrame) -> None:
-    table = Table("variant", "model", "metric", "difference", "95 % interval", "samples", box=None)
-    table.title = f"each less {differences['reference'].iloc[0]}, mean over folds"
-    for row in differences.query("fold == 'all'").to_dict("records"):
-        span = f"{row['low']:+.4f} to {row['high']:+.4f}"
-        names = [str(row[column]) for column in ("variant", "model", "metric")]
-        table.add_row(*names, f"{row['value']:+.4f}", span, str(row["n_samples"]))
-    Console().print(table)

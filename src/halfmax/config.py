@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from halfmax.errors import DataError, did_you_mean
 from halfmax.features.pipeline import DEFAULT_DRUG_BLOCKS
+from halfmax.labels import By, Decide
 from halfmax.models.base import MODELS
 from halfmax.state import parameters_of
 
@@ -66,9 +67,10 @@ class TaskSection(Section):
     """Regression, or classification by a threshold learned from training rows."""
 
     kind: Literal["regression", "classification"] = "regression"
-    by: Literal["drug", "global", "value"] = "drug"
+    by: By = "drug"
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.2
     value: float | None = None
+    decide: Decide = "f1"
 
 
 class RunConfig(Section):

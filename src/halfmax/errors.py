@@ -41,6 +41,10 @@ class WorkerError(HalfmaxError, RuntimeError):
     """A worker process that could not do its task, or a message between processes that cannot be read."""
 
 
+class ContractError(HalfmaxError, AssertionError):
+    """A model, step or reader that does not keep what `halfmax.testing` asks of every one."""
+
+
 def examples(items: Iterable[object], n: int = 3) -> str:
     """Return the first `n` items as text, e.g. ``'A', 'B', 'C', …``."""
     found = [repr(str(item)) for item, _ in zip(items, range(n + 1), strict=False)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,14 @@ from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.features.stability import selected_features
-from halfmax.labels import Labels, Threshold
-from halfmax.metrics import COLUMNS, Fold, classification_metrics, group_metrics, interval, regression_metrics, tidy
+from halfmax.label_metrics import best_cutoff, label_metrics
+from halfmax.labels import Decide, Labels, Threshold
+from halfmax.metrics import COLUMNS, Fold, group_metrics, interval, regression_metrics, tidy
 from halfmax.models.base import MODELS
 from halfmax.predictor import Encoded, Predictor, encode
 from halfmax.resume import Fitted, Resume
 from halfmax.split import Split
+from halfmax.state import parameters_of
 
 log = logging.getLogger(__name__)
 Array = npt.NDArray[np.float64]
@@ -30,11 +32,19 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model to evaluate: the name shown, the registered name and its hyper-parameters."""
+    """A model to evaluate: the name shown, the registered name and its hyper-parameters.
+
+    Parameters
+    ----------
+    runner
+        Fits and predicts elsewhere, such as in a process or an environment of its own, in the place of the registered
+        model: given all data and a split, it returns what `Resume.unit` keeps. It must look at no test response.
+    """
 
     label: str
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    runner: Callable[[ResponseDataset, Split], Fitted] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +68,11 @@ class Results:
     metrics
         Tidy: model, fold, group_by, group, metric, value, n, low, high.
     predictions
-        sample_id, drug_id, fold, model, y_true, y_pred.
+        sample_id, drug_id, fold, model, y_true, y_pred. In classification y_true is 1 for sensitive, and a pair is
+        called so where y_pred, the score less the cutoff, plus a half, is above 0.5.
     timings
-        model, fold, fit_s, predict_s, cpu_s, n_train, n_test.
+        model, fold, fit_s, predict_s, cpu_s, n_train, n_test; in classification also the cutoff of the score; where a
+        model ran in a process of its own, also peak_mb [MB].
     curves
         model, fold, member, epoch, train_loss, valid_loss.
     selected
@@ -82,6 +94,7 @@ def cross_validate(
     *,
     features: Callable[[], FeaturePipeline] = FeaturePipeline,
     threshold: Threshold | None = None,
+    decide: Decide = "f1",
     tests: Sequence[ResponseDataset] | None = None,
     n_boot: int = 200,
     seed: int = 0,
@@ -96,6 +109,9 @@ def cross_validate(
         Makes an unfitted pipeline; a new one is fitted on the training rows of every fold.
     threshold
         Turns the task into classification: sensitive or not, by a threshold learned from training rows.
+    decide
+        How the score above which a pair is called sensitive is chosen: best by this metric on the validation rows, of a
+        fit that has not seen them; or ``share``, and wherever there are none, the training share of sensitive pairs.
     tests
         Responses to score in place of each split's own test rows, such as those of another screen: see
         `halfmax.between_screens`, which makes sure that nothing of them is in training.
@@ -119,7 +135,7 @@ def cross_validate(
     predictions, timings, curves, selected = [], [], [], []
     replicates: dict[tuple[str, str], list[tuple[float, int, Array]]] = {}
     for i, split in enumerate(splits):
-        fold = _FoldRun(dataset, split, features, threshold, None if tests is None else tests[i])
+        fold = _FoldRun(dataset, split, features, threshold, None if tests is None else tests[i], decide)
         n_test = fold.test.n_pairs
         selected.append(selected_features({split.fold: fold.pipeline}))
         for j, spec in enumerate(models):
@@ -162,8 +178,9 @@ class _FoldRun:
         features: Callable[[], FeaturePipeline],
         threshold: Threshold | None,
         test: ResponseDataset | None = None,
+        decide: Decide = "f1",
     ) -> None:
-        self.dataset, self.split, self._features = dataset, split, features
+        self.dataset, self.split, self._features, self._decide = dataset, split, features, decide
         self._encoded: dict[bool, Encoded] = {}
         train = dataset.take(split.fit_rows)
         self.labels = None if threshold is None else Labels.learn(threshold, train)
@@ -203,31 +220,47 @@ class _FoldRun:
         }
         history = pd.DataFrame(getattr(predictor.model, "history_", []))
         value = prediction.mean.astype(np.float64)
-        if self.labels is not None and prediction.probability is None:
-            value = value - self.labels.cutoff + 0.5  # a regression of labels: its training share means even odds
+        if self.labels is not None:
+            timing["cutoff"] = self._cutoff(spec, regresses=prediction.probability is None)
+            timing["cpu_s"] = time.process_time() - cpu
+            value = value - timing["cutoff"] + 0.5
         return value, timing, history
+
+    def _cutoff(self, spec: ModelSpec, *, regresses: bool) -> float:
+        """Return the score above which a pair is called sensitive; test rows play no part."""
+        # a regression of labels: its training share means even odds
+        share = self.labels.share if self.labels is not None and regresses else 0.5
+        if self._decide == "share" or not len(self.split.valid):
+            return share
+        encoded = self._encode(validates=True)
+        held_out = encoded.valid
+        if held_out is None or held_out[1].min() == held_out[1].max():
+            log.info(
+                "%s, fold %s: validation rows are of one class; the cutoff is the share", spec.label, self.split.fold
+            )
+            return share
+        stops = "refit" in parameters_of(MODELS.get(spec.name))
+        params = {**spec.params, "refit": False} if stops else spec.params
+        blind = encoded if stops else replace(encoded, valid=None)
+        scout = Predictor.of(spec.name, params).fit(self._train[True], encoded=blind)
+        score = scout.predict_pairs(held_out[0]).mean.astype(np.float64)
+        return best_cutoff(held_out[1] > 0.5, score, self._decide)
 
     def fit_or_resume(
         self, spec: ModelSpec, on_epoch: Callable[[int, Mapping[str, float]], bool], resume: Resume | None
     ) -> Fitted:
         """Return what `fit_predict` does, from `resume` where it was done before."""
-        if resume is None:
-            return self.fit_predict(spec, on_epoch)
-        return resume.unit(self.split.fold, spec.label, lambda: self.fit_predict(spec, on_epoch))
+
+        def fit() -> Fitted:
+            return self.fit_predict(spec, on_epoch) if spec.runner is None else spec.runner(self.dataset, self.split)
+
+        return fit() if resume is None else resume.unit(self.split.fold, spec.label, fit)
 
     def score(self, predicted: Array, n_boot: int, seed: int) -> dict[str, tuple[float, Array]]:
         """Return every metric with its bootstrap replicates."""
         if self.labels is None:
             return regression_metrics(self.fold, predicted, n_boot=n_boot, seed=seed)
-        label = self.fold.y > 0.5
-        rng, n = np.random.default_rng(seed), int(self.fold.cluster.max()) + 1
-        members = np.split(np.argsort(self.fold.cluster, kind="stable"), np.cumsum(np.bincount(self.fold.cluster))[:-1])
-        draws = []
-        for _ in range(min(n_boot, 100)):
-            rows = np.concatenate([members[c] for c in rng.integers(0, n, n)])
-            draws.append(classification_metrics(label[rows], predicted[rows], predicted[rows] > 0.5))
-        found = classification_metrics(label, predicted, predicted > 0.5)
-        return {k: (v, np.array([d[k] for d in draws])) for k, v in found.items()}
+        return label_metrics(self.fold.y > 0.5, predicted, predicted > 0.5, self.fold.cluster, n_boot=n_boot, seed=seed)
 
     def group_rows(self, label: str, predicted: Array) -> list[dict[str, object]]:
         """Return metric rows by drug and by tissue."""

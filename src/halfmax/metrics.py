@@ -156,7 +156,7 @@ def regression_metrics(fold: Fold, p: Array, *, n_boot: int = 200, seed: int = 0
     """
     if not np.isfinite(p).all():
         raise DataError(f"{int((~np.isfinite(p)).sum())} of {len(p)} predictions are NaN or infinite.")
-    weights = _draws(int(fold.cluster.max()) + 1, n_boot, seed)
+    weights = cluster_draws(int(fold.cluster.max()) + 1, n_boot, seed)
     everything = np.zeros(len(p), dtype=np.int64)
     ranked = (ranks_within(fold.y, everything), ranks_within(p, everything))
     pooled = _cluster_sums(fold, fold.y, p, fold.baseline)
@@ -192,57 +192,13 @@ def interval(replicates: Array, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def classification_metrics(
-    label: npt.NDArray[np.bool_], score: Array, predicted: npt.NDArray[np.bool_]
-) -> dict[str, float]:
-    """Return accuracy, balanced_accuracy, precision, recall, f1, roc_auc and pr_auc of binary labels.
-
-    Parameters
-    ----------
-    label
-        True for the positive class (sensitive).
-    score
-        Larger = more likely positive.
-    predicted
-        The decision at the chosen threshold.
-    """
-    positive, negative = int(label.sum()), int((~label).sum())
-    hit, false_alarm = int((label & predicted).sum()), int((~label & predicted).sum())
-    nan = float("nan")
-    recall = hit / positive if positive else nan
-    precision = hit / (hit + false_alarm) if hit + false_alarm else nan
-    specificity = 1 - false_alarm / negative if negative else nan
-    both = 2 * hit + false_alarm + (positive - hit)
-    roc, pr = (nan, nan) if not positive or not negative else _areas(label, score)
-    return {
-        "accuracy": float((label == predicted).mean()),
-        "balanced_accuracy": (recall + specificity) / 2,
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * hit / both if both else nan,
-        "roc_auc": roc,
-        "pr_auc": pr,
-    }
-
-
 def tidy(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Return metric rows as the tidy table: model, fold, group_by, group, metric, value, n, low, high."""
     return pd.DataFrame(list(rows), columns=list(COLUMNS))
 
 
-def _areas(label: npt.NDArray[np.bool_], score: Array) -> tuple[float, float]:
-    """ROC AUC by ranks (Mann–Whitney) and average precision, ties taken together."""
-    positive, n = int(label.sum()), len(label)
-    ranks = ranks_within(score, np.zeros(n, dtype=np.int64))
-    roc = (ranks[label].sum() - positive * (positive + 1) / 2) / (positive * (n - positive))
-    order = np.argsort(-score, kind="stable")
-    s, hits = score[order], np.cumsum(label[order])
-    last = np.r_[s[1:] != s[:-1], True]
-    recall, precision = hits[last] / positive, hits[last] / (np.flatnonzero(last) + 1)
-    return float(roc), float(np.sum(np.diff(np.r_[0, recall]) * precision))
-
-
-def _draws(n_clusters: int, n_boot: int, seed: int) -> Array:
+def cluster_draws(n_clusters: int, n_boot: int, seed: int) -> Array:
+    """Return how often each cluster is drawn in each bootstrap replicate, shape ``(n_boot, n_clusters)``."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=n_boot).astype(np.float64)
 

@@ -141,6 +141,7 @@ def _run(
         [ModelSpec(name, name, config.params_of(name)) for name in config.models],
         features=lambda: make_features(config),
         threshold=make_threshold(config),
+        decide=config.task.decide,
         n_boot=config.n_boot,
         seed=config.seed,
         on_progress=on_progress,
@@ -152,7 +153,30 @@ def _run(
         where = folder / "predictor" if name == config.main_model else folder / "predictors" / name
         with resume.training("all", name):
             fit_final(config, prepared, name, results).save(where)
-    report = Report(
+    report = report_of(config, prepared, results, started, time.perf_counter() - clock)
+    report.write(folder)
+    with atomic_file(folder / "config.toml") as path:
+        path.write_text(config.to_toml(), encoding="utf-8")
+    return report, results
+
+
+def report_of(
+    config: RunConfig,
+    prepared: Prepared,
+    results: Results,
+    started: str,
+    seconds: float,
+    *,
+    command: str = "halfmax run --config config.toml",
+) -> Report:
+    """Return the report of a cross-validation that began at `started` and took so many `seconds`.
+
+    Parameters
+    ----------
+    command
+        What repeats it in the folder of the report.
+    """
+    return Report(
         name=config.name,
         config=config.model_dump(mode="json", exclude_none=True),
         dataset=_describe(prepared.dataset),
@@ -161,18 +185,15 @@ def _run(
         predictions=results.predictions,
         curves=results.curves,
         timings=results.timings,
-        environment=_environment(started, time.perf_counter() - clock),
+        environment=_environment(started, seconds),
         ladder=config.models,
         agreement=_agreement(config, prepared.dataset),
         selected=results.selected,
         samples=prepared.dataset.samples,
         drugs=prepared.dataset.drugs,
         notes=(*prepared.notes, *_undefined(results.metrics)),
+        command=command,
     )
-    report.write(folder)
-    with atomic_file(folder / "config.toml") as path:
-        path.write_text(config.to_toml(), encoding="utf-8")
-    return report, results
 
 
 def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results) -> Predictor:
@@ -192,6 +213,9 @@ def fit_final(config: RunConfig, prepared: Prepared, name: str, results: Results
     panel = _panel(config, prepared, name, results)
     predictor.panels_ = {} if panel is None else {panel.new: panel}
     _calibrate(config, predictor, name, results)
+    if threshold is not None:
+        chosen = results.timings.loc[results.timings["model"] == name, "cutoff"].astype(float)
+        predictor.about_["labels"] = {"threshold": asdict(threshold), "cutoff": round(float(chosen.mean()), 6)}
     predictor.about_ |= {
         "split": {"protocol": config.split.protocol, "n_folds": len(prepared.splits)},
         "metrics": _scores(results.metrics, name, "all").dropna().set_index("metric")["value"].round(6).to_dict(),

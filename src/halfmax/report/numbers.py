@@ -197,7 +197,7 @@ class Numbers:
 
     @cached_property
     def costs(self) -> list[dict[str, Any]]:
-        """One row a model: seconds to fit a fold, CPU seconds over all folds, pairs scored a second."""
+        """One row a model: seconds to fit a fold, CPU seconds over all folds, pairs scored a second, memory [MB]."""
         t = self.report.timings
         rows = []
         for model in [m for m in self.models if len(t) and (t["model"] == m).any()]:
@@ -210,9 +210,15 @@ class Numbers:
                 "fit_all": float(part["fit_s"].sum()),
                 "cpu": float(part["cpu_s"].sum()),
                 "n_train": float(part["n_train"].mean()),
+                "peak": float(part["peak_mb"].max()) if "peak_mb" in part else float("nan"),
                 "speed": float(part["n_test"].sum()) / predict if predict > 0 else float("nan"),
             })  # fmt: skip
         return rows
+
+    @property
+    def knows_memory(self) -> bool:
+        """Whether some model ran in a process of its own."""
+        return bool(self.report.timings.get("peak_mb", pd.Series(dtype=float)).notna().any())
 
 
 def _text(value: object) -> str:

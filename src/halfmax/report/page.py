@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,7 +16,8 @@ from markupsafe import Markup
 from halfmax.config import to_toml
 from halfmax.report import canvas, plots
 from halfmax.report.controls import SUFFIX, control_differences, controlled
-from halfmax.report.numbers import BASELINE, Array, Numbers
+from halfmax.report.labels import confusion, label_curves
+from halfmax.report.numbers import BASELINE, Numbers
 from halfmax.report.words import (
     AGREEMENT_METRICS,
     CLASSIFICATION,
@@ -78,6 +78,7 @@ class Page(Numbers):
                 ("drugs", "By drug", len(self.drug_table) > 0),
                 ("tissues", "By tissue", len(self.tissue_table) > 0),
                 ("fit", "Predicted against measured", len(self.pairs) >= 3),
+                ("confusion", "Right and wrong calls", bool(self.confusion_rows)),
                 ("selected", "Selected features", len(self.report.selected) > 0),
                 ("learning", "Learning curves", len(self.report.curves) > 0),
                 ("cost", "Cost", bool(self.costs)),
@@ -337,28 +338,12 @@ class Page(Numbers):
 
     def label_plots(self) -> list[tuple[str, Markup]]:
         """Return (what to read, SVG) of ROC and precision–recall curves, for labels."""
-        if not self.is_classification:
-            return []
-        roc, recall, positive = [], [], 0.5
-        for model in self.models:
-            pairs = self.pairs_of(model)
-            label = pairs["y_true"].to_numpy(float) > 0.5
-            if label.all() or not label.any():
-                continue
-            hit, alarm = _ranked(label, pairs["y_pred"].to_numpy(float))
-            positive = float(label.mean())
-            roc.append((self.styles[model], alarm / (~label).sum(), hit / label.sum()))
-            recall.append((self.styles[model], hit[1:] / label.sum(), hit[1:] / (hit + alarm)[1:]))
-        if not roc:
-            return []
-        axes = ("false alarms among resistant pairs", "found among sensitive pairs")
-        return [
-            ("ROC curve, all folds together: the nearer the upper left corner, the better.",
-             Markup(plots.steps("roc", roc, axes, chance=(0, 1)))),
-            ("Precision and recall, all folds together: guessing stays at the share of sensitive pairs, "
-             f"{number(positive, 2)}.",
-             Markup(plots.steps("pr", recall, ("recall", "precision"), chance=(positive, positive)))),
-        ]  # fmt: skip
+        return label_curves(self) if self.is_classification else []
+
+    @cached_property
+    def confusion_rows(self) -> list[dict[str, Any]]:
+        """One row a model: how its calls meet the labels, all folds together."""
+        return confusion(self) if self.is_classification else []
 
     def curve_plots(self) -> list[tuple[str, Markup]]:
         """Return (model, SVG) of learning curves."""
@@ -372,14 +357,3 @@ class Page(Numbers):
             svg = plots.learning(f"curves-{len(out)}", lines, self.styles[model])
             out.append((self.styles[model].label, Markup(svg)))
         return out
-
-
-def _ranked(label: npt.NDArray[np.bool_], score: Array, most: int = 400) -> tuple[Array, Array]:
-    """Return hits and false alarms as the threshold falls, ties together, at no more than `most` thresholds."""
-    order = np.argsort(-score, kind="stable")
-    s, hit = score[order], np.cumsum(label[order])
-    last = np.flatnonzero(np.r_[s[1:] != s[:-1], True])
-    if len(last) > most:
-        last = last[np.unique(np.linspace(0, len(last) - 1, most).astype(int))]
-    hits = hit[last].astype(np.float64)
-    return np.r_[0.0, hits], np.r_[0.0, last + 1 - hits]

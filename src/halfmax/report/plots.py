@@ -206,10 +206,20 @@ def learning(name: str, curves: Sequence[Curve], style: Style) -> str:
 
 
 def steps(
-    name: str, lines: Sequence[tuple[Style, Array, Array]], axes: tuple[str, str], *, chance: tuple[float, float]
+    name: str,
+    lines: Sequence[tuple[Style, Array, Array]],
+    axes: tuple[str, str],
+    *,
+    chance: tuple[float, float],
+    band: tuple[Style, Array, Array, Array] | None = None,
 ) -> str:
-    """Curves in the unit square (ROC, precision–recall), with the line that guessing would give."""
+    """Curves in the unit square (ROC, precision–recall), with the line that guessing would give.
+
+    `band` is the style of a curve, x, and the lower and upper end of its interval there.
+    """
     with figure_of(430, 400) as (figure, ax):
+        if band is not None:
+            ax.fill_between(*band[1:], color=STAND_IN[band[0].colour], alpha=0.18, linewidth=0)
         ax.plot([0, 1], chance, color=STAND_IN["muted"], lw=1, ls=(0, (3, 3)), label="guessing")
         for style, x, y in lines:
             colour = STAND_IN[style.colour]

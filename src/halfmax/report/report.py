@@ -64,6 +64,8 @@ class Report:
         Tables with tissue, names, …; index = id.
     notes
         Plain sentences to print: warnings, findings.
+    command
+        What repeats the run in the folder of its report.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class Report:
     samples: pd.DataFrame = field(default_factory=pd.DataFrame)
     drugs: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
+    command: str = "halfmax run --config config.toml"
 
     def __post_init__(self) -> None:
         for table, columns in COLUMNS.items():

@@ -57,7 +57,8 @@ METRICS: Mapping[str, MetricWords] = {
         "ROC\u00a0AUC", "the chance that a sensitive pair is scored above a resistant one; 0.5 is guessing"
     ),
     "pr_auc": MetricWords(
-        "PR\u00a0AUC", "mean precision over all recalls; guessing gives the share of sensitive pairs"
+        "average precision",
+        "mean precision over all recalls (PR\u00a0AUC); guessing gives the share of sensitive pairs",
     ),
     "f1": MetricWords("F1", "harmonic mean of precision and recall"),
     "accuracy": MetricWords("accuracy", "share of pairs called right; high for anyone if one class is rare"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from halfmax.errors import DataError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -49,7 +51,7 @@ def fingerprints(smiles: pd.Series, bits: int) -> pd.DataFrame:
     for drug, text in smiles.items():
         molecule = Chem.MolFromSmiles(text)
         if molecule is None:
-            raise ValueError(f"the structure of {drug!r} cannot be read: {text!r}")
+            raise DataError(f"the structure of {drug!r} cannot be read: {text!r}")
         columns[str(drug)] = generator.GetFingerprintAsNumPy(molecule)
     return pd.DataFrame(columns)
 

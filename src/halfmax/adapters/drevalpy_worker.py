@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Fit a model and write predictions.parquet and cost.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder in drevalpy's layout")
+    parser.add_argument("--list", action="store_true", help="write the model's own hyper-parameter sets and do no more")
+    parser.add_argument("--data", type=Path, help="folder in drevalpy's layout")
     parser.add_argument("--dataset", default="GDSC2")
-    parser.add_argument("--pairs", type=Path, required=True, help="table with columns cell, drug, y, test (and tissue)")
-    parser.add_argument("--protocol", choices=("LCO", "LPO", "LDO", "LTO"), required=True)
+    parser.add_argument("--pairs", type=Path, help="table with columns cell, drug, y, test (and tissue)")
+    parser.add_argument("--protocol", choices=("LCO", "LPO", "LDO", "LTO"), default="LCO")
     parser.add_argument("--model", required=True)
     parser.add_argument("--set", default="{}", help="hyper-parameters over the model's first set, as JSON")
     parser.add_argument("--out", type=Path, required=True, help="folder for predictions.parquet and cost.json")
@@ -36,10 +38,18 @@ def main(argv: list[str] | None = None) -> None:
     import numpy as np
     import pandas as pd
     import torch
-    from drevalpy.datasets.dataset import DrugResponseDataset
-    from drevalpy.experiment import seed_everything
-    from drevalpy.models import MODEL_FACTORY
+    from drevalpy.datasets.dataset import DrugResponseDataset  # type: ignore[import-not-found,unused-ignore]
+    from drevalpy.experiment import seed_everything  # type: ignore[import-not-found,unused-ignore]
+    from drevalpy.models import MODEL_FACTORY  # type: ignore[import-not-found,unused-ignore]
 
+    if args.model not in MODEL_FACTORY:
+        raise SystemExit(f"drevalpy has no model {args.model!r}; it has {', '.join(sorted(MODEL_FACTORY))}.")
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.list:
+        pd.DataFrame().to_parquet(args.out / "predictions.parquet")
+        sets = MODEL_FACTORY[args.model].get_hyperparameter_set()
+        (args.out / "cost.json").write_text(json.dumps({"sets": sets}, default=str), encoding="utf-8")
+        return
     torch.set_num_threads(1)
     seed_everything(42)
     cpu, wall = time.process_time(), time.perf_counter()
@@ -65,16 +75,20 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as checkpoints:
         if "model_checkpoint_dir" in inspect.signature(model.train).parameters:
             arguments["model_checkpoint_dir"] = checkpoints
+        begun, before = time.perf_counter(), time.process_time()
         model.train(**arguments)
+        fitted = time.perf_counter()
         wanted = responses(test)
         predicted = model.predict(
             cell_line_ids=wanted.cell_line_ids, drug_ids=wanted.drug_ids, cell_line_input=cells, drug_input=drugs
         )
+    timing = {"fit_s": fitted - begun, "predict_s": time.perf_counter() - fitted, "cpu_s": time.process_time() - before}
     cost = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
-    args.out.mkdir(parents=True, exist_ok=True)
     table = test[["cell", "drug"]].assign(predicted=np.asarray(predicted, dtype=float).ravel())
     table.to_parquet(args.out / "predictions.parquet", index=False)
-    cost |= {"peak_rss_mb": peak_memory_mb(), "n_train": len(train), "n_stop": 0 if stop is None else len(stop)}
+    n_stop = 0 if stop is None else len(stop)
+    cost |= {"peak_rss_mb": peak_memory_mb(), "n_train": len(train), "n_stop": n_stop}
+    cost |= {"timing": timing | {"n_train": len(train) + n_stop, "n_test": len(test)}}
     (args.out / "cost.json").write_text(json.dumps(cost | {"settings": settings}, default=str), encoding="utf-8")
 
 
@@ -83,7 +97,7 @@ def training_sets(
 ) -> tuple[Any, Any]:
     """Return training and early-stopping responses as drevalpy's experiments cut them."""
     import numpy as np
-    from drevalpy.datasets.dataset import split_early_stopping_data
+    from drevalpy.datasets.dataset import split_early_stopping_data  # type: ignore[import-not-found,unused-ignore]
 
     held_out, stop = None, None
     if stops:
