@@ -14,10 +14,10 @@ from halfmax.cli_compare import ablate, compare, print_metrics
 from halfmax.cli_data import data_app
 from halfmax.cli_explain import explain
 from halfmax.cli_pilot import design_pilot, read_measured
-from halfmax.cli_serve import serve, store_app
-from halfmax.cli_tune import tune
 from halfmax.cli_screen import ON_HELP, WORKERS_HELP
 from halfmax.cli_screen import screen as screen_command
+from halfmax.cli_serve import serve, store_app
+from halfmax.cli_tune import tune
 from halfmax.cluster import connect, is_helper, serve_rank
 from halfmax.errors import DataError, HalfmaxError
 from halfmax.terminal import (

@@ -52,8 +52,8 @@ class SingleTower(TwoTowerMLP):
 
     References
     ----------
-    Baptista et al. 2021 and Liu et al. 2019 (networks over concatenated features of line and drug); He and Chua 2017 (the
-    product of the halves); He et al. 2016 (residual layers).
+    Baptista et al. 2021 and Liu et al. 2019 (networks over concatenated features of line and drug); He and Chua 2017
+    (the product of the halves); He et al. 2016 (residual layers).
     """
 
     drug_width = 1

@@ -64,7 +64,7 @@ def _skill(found: Any) -> float:
 
 
 def measured(service: Service, drug: str) -> tuple[pd.Series, pd.Series]:
-    """Return a drug's measured values by training sample, and each sample's tissue; both empty where data are absent."""
+    """Return a drug's measured values by training sample, and samples' tissues; both empty where data are absent."""
     dataset = service.dataset
     if dataset is None:
         return pd.Series(dtype=float), pd.Series(dtype=object)

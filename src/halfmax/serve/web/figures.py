@@ -117,7 +117,13 @@ def contributions(table: pd.DataFrame, base: float, prediction: float, unit: str
     return {"data": [trace], "layout": _layout(**axes, shapes=shapes, height=110 + 24 * len(rows))}
 
 
-def near_lines(points: npt.NDArray[np.floating], ids: list[str], tissue: list[str], mine: npt.NDArray[np.floating], names: list[str]) -> Figure:
+def near_lines(
+    points: npt.NDArray[np.floating],
+    ids: list[str],
+    tissue: list[str],
+    mine: npt.NDArray[np.floating],
+    names: list[str],
+) -> Figure:
     """The plane of the training lines' first two principal components, with the uploaded samples in it."""
     lines = {
         "type": "scatter",
@@ -194,9 +200,28 @@ def comparison(table: pd.DataFrame, unit: str) -> Figure:
 
 def curve(table: pd.DataFrame, now: float, feature: str, unit: str) -> Figure:
     """What the model says as one gene is moved within its training range."""
-    trace = {"type": "scatter", "mode": "lines+markers", "x": _numbers(table["value"]), "y": _numbers(table["prediction"]), "line": {"color": SENSITIVE}}
-    shapes = [{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": now, "x1": now, "line": {"color": MINE, "dash": "dot"}}]
-    axes = {"xaxis": {"title": {"text": f"{feature} [unit of the upload]"}}, "yaxis": {"title": {"text": f"predicted {unit}"}}}
+    trace = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": _numbers(table["value"]),
+        "y": _numbers(table["prediction"]),
+        "line": {"color": SENSITIVE},
+    }
+    shapes = [
+        {
+            "type": "line",
+            "yref": "paper",
+            "y0": 0,
+            "y1": 1,
+            "x0": now,
+            "x1": now,
+            "line": {"color": MINE, "dash": "dot"},
+        }
+    ]
+    axes = {
+        "xaxis": {"title": {"text": f"{feature} [unit of the upload]"}},
+        "yaxis": {"title": {"text": f"predicted {unit}"}},
+    }
     return {"data": [trace], "layout": _layout(**axes, shapes=shapes)}
 
 

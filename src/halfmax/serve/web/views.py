@@ -331,7 +331,7 @@ def _data(value: Any) -> Any:
     from markupsafe import Markup
 
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _style() -> str:
@@ -357,7 +357,9 @@ def _rows(table: pd.DataFrame, service: Service) -> list[dict[str, Any]]:
         quantiles = service.drug_quantiles(row["drug_id"])
         least, most = float(quantiles[1]), float(quantiles[-2])
         span = max(most - least, 1e-9)
-        place = {k: float(np.clip((row.get(k, np.nan) - least) / span, 0, 1) * 100) for k in ("low", "prediction", "high")}
+        place = {
+            k: float(np.clip((row.get(k, np.nan) - least) / span, 0, 1) * 100) for k in ("low", "prediction", "high")
+        }
         rows.append(row | {"place": place, "range": (least, most), "text": _span(row)})
     return rows
 
@@ -392,5 +394,3 @@ def _same_origin(request: Request) -> None:
 
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise RequestProblem(403, "other-site", "the form was sent by another site.")
-
-
