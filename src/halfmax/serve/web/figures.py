@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-#: Okabe and Ito's palette, which colour-blind readers can tell apart: sensitive, resistant, this sample, everything else.
+#: Okabe and Ito's palette, which colour-blind readers can tell apart.
 SENSITIVE, RESISTANT, MINE, REST = "#0072B2", "#D55E00", "#CC79A7", "#9AA5B1"
 _FONT = {"family": "system-ui, sans-serif", "size": 13}
 Figure = dict[str, Any]
