@@ -17,6 +17,7 @@ from halfmax.cluster.folders import pack_folder, unpack_folder
 from halfmax.data.dataset import ResponseDataset
 from halfmax.evaluate import ModelSpec, Progress, Results, _FoldRun, cross_validate
 from halfmax.features.pipeline import FeaturePipeline
+from halfmax.label_metrics import Decide
 from halfmax.labels import Threshold
 from halfmax.resume import Fitted, Resume
 from halfmax.split import Split
@@ -33,6 +34,7 @@ def cross_validate_on(
     *,
     features: Callable[[], FeaturePipeline] = FeaturePipeline,
     threshold: Threshold | None = None,
+    decide: Decide = "f1",
     n_boot: int = 200,
     seed: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
@@ -46,13 +48,14 @@ def cross_validate_on(
     """
     with tempfile.TemporaryDirectory(prefix="halfmax-") as folder:
         kept = resume or Resume(Path(folder))
-        _fit_all(cluster, dataset, splits, models, features(), threshold, kept, on_progress)
+        _fit_all(cluster, dataset, splits, models, features(), threshold, decide, kept, on_progress)
         return cross_validate(
             dataset,
             splits,
             models,
             features=features,
             threshold=threshold,
+            decide=decide,
             n_boot=n_boot,
             seed=seed,
             resume=kept,
@@ -78,6 +81,7 @@ class FoldJob:
         ]
         self.pipeline: dict[str, Any] = about["pipeline"]
         self.threshold = None if about["threshold"] is None else Threshold(**about["threshold"])
+        self.decide: Decide = about["decide"]
         self.resume = None if about["resume"] is None else Resume(Path(about["resume"]))
         self._fold: tuple[int, _FoldRun] | None = None
 
@@ -87,7 +91,9 @@ class FoldJob:
         place, split = int(about["fold"]), self.splits[int(about["fold"])]
         if self._fold is None or self._fold[0] != place:
             self._fold = None  # the old one's memory first
-            made = _FoldRun(self.dataset, split, lambda: FeaturePipeline(**self.pipeline), self.threshold)
+            made = _FoldRun(
+                self.dataset, split, lambda: FeaturePipeline(**self.pipeline), self.threshold, None, self.decide
+            )
             self._fold = (place, made)
         spec = ModelSpec(about["label"], about["name"], about["params"])
         training = nullcontext() if self.resume is None else self.resume.training(split.fold, spec.label)
@@ -107,6 +113,7 @@ def _fit_all(
     models: Sequence[ModelSpec],
     pipeline: FeaturePipeline,
     threshold: Threshold | None,
+    decide: Decide,
     resume: Resume,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
@@ -118,7 +125,7 @@ def _fit_all(
     tasks = (
         State(meta={"fold": i, "label": spec.label, "name": spec.name, "params": dict(spec.params)}) for i, spec in todo
     )
-    shared = _shared(dataset, splits, pipeline, threshold, resume if cluster.local else None)
+    shared = _shared(dataset, splits, pipeline, threshold, decide, resume if cluster.local else None)
     done = len(wanted) - len(todo)
     _tell(on_progress, splits, todo[0], done, len(wanted))
     for number, found in cluster.map("fold", tasks, shared):
@@ -134,6 +141,7 @@ def _shared(
     splits: Sequence[Split],
     pipeline: FeaturePipeline,
     threshold: Threshold | None,
+    decide: Decide,
     resume: Resume | None,
 ) -> State:
     with tempfile.TemporaryDirectory(prefix="halfmax-") as folder:
@@ -145,6 +153,7 @@ def _shared(
             "protocol": splits[0].protocol,
             "folds": [split.fold for split in splits],
             "pipeline": {name: getattr(pipeline, name) for name in parameters_of(FeaturePipeline)},
+            "decide": decide,
             "threshold": None if threshold is None else asdict(threshold),
             "resume": None if resume is None else str(resume.folder.absolute()),
         },

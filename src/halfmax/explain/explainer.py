@@ -83,7 +83,7 @@ class Explainer:
         names = {name: predictor.features_.input_names(name) for name in held.omics}
         table = pd.DataFrame({"tissue": held.tissue}, index=pd.Index(held.sample_ids.astype(object), name="sample_id"))
         table = table.replace("", None)
-        dataset = predictor._grid(held.frames(names), predictor.drugs_, table)
+        dataset = predictor.pairs_of(held.frames(names), predictor.drugs_, table)
         return as_new(predictor.features_.transform(dataset))
 
     @cached_property
@@ -122,7 +122,7 @@ class Explainer:
         matched, matches = match_samples(self.predictor.features_, tables, least)
         findings = [finding for match in matches.values() for finding in match.findings]
         one_drug = self.predictor.drugs_.iloc[:1]
-        x = self.predictor.features_.transform(self.predictor._grid(matched, one_drug, samples))
+        x = self.predictor.features_.transform(self.predictor.pairs_of(matched, one_drug, samples))
         return self.explain_encoded(x, drugs, findings=findings)
 
     def explain_encoded(

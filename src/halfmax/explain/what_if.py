@@ -101,7 +101,7 @@ def what_if(
     if samples is not None and sample in samples.index:
         about = samples.loc[[sample] * len(ids)].set_axis(ids)
     drugs = explainer.predictor.find_drugs([drug])
-    x = explainer.predictor.features_.transform(explainer.predictor._grid(rows, drugs, about))
+    x = explainer.predictor.features_.transform(explainer.predictor.pairs_of(rows, drugs, about))
     prediction = explainer.predict(x)[:, 0]
     table = pd.DataFrame({"value": kept, "prediction": prediction[1:], "difference": prediction[1:] - prediction[0]})
     return WhatIf(sample, str(drugs.index[0]), feature, table, low, high, findings.all())
