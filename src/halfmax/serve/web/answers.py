@@ -42,7 +42,8 @@ def ranked(service: Service, kept: Kept, sample: str, *, sort: str = "percentile
     column = sort if sort in SORTS else "percentile"
     better_low = not service.predictor.measure_.higher_is_sensitive
     up = SORTS[column] if column in ("drug", "skill") else better_low
-    return table.sort_values(column, ascending=up, kind="stable", na_position="last").reset_index(drop=True)
+    ordered: pd.DataFrame = table.sort_values(column, ascending=up, kind="stable", na_position="last")
+    return ordered.reset_index(drop=True)
 
 
 @lru_cache(maxsize=4)
@@ -100,7 +101,7 @@ def moved(service: Service, kept: Kept, sample: str, drug: str, gene: str) -> Fi
 
     found = what_if(Explainer(service.predictor), kept.samples.omics, sample, drug, gene, samples=kept.samples.about)
     frame = kept.samples.omics["expression"]
-    now = float(frame.loc[sample, gene]) if gene in frame else float("nan")
+    now = float(frame[gene].loc[[sample]].iloc[0]) if gene in frame else float("nan")
     return figures.curve(found.table, now, gene, service.measure)
 
 

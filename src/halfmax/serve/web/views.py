@@ -47,8 +47,8 @@ def add_pages(app: FastAPI) -> None:
 async def start(state: State) -> Response:
     """Upload a profile, or take the example."""
     service = await state.look(lambda: state.live.get("latest"))
-    facts = await state.compute(lambda: {"card": service.card(), "lines": len(service.sample_ids())})
-    return _page("start.html", service, units=EXPRESSION_UNITS, **facts)
+    card, lines = await state.compute(lambda: (service.card(), len(service.sample_ids())))
+    return _page("start.html", service, units=EXPRESSION_UNITS, card=card, lines=lines)
 
 
 @router.post("/samples/upload")
@@ -353,7 +353,8 @@ def _explains(service: Service) -> bool:
 def _rows(table: pd.DataFrame, service: Service) -> list[dict[str, Any]]:
     """Return the table's rows with where each interval lies between the drug's 1st and 99th measured percentile."""
     rows = []
-    for row in table.to_dict("records"):
+    for found in table.to_dict("records"):
+        row = {str(name): value for name, value in found.items()}
         quantiles = service.drug_quantiles(row["drug_id"])
         least, most = float(quantiles[1]), float(quantiles[-2])
         span = max(most - least, 1e-9)
