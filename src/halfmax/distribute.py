@@ -17,8 +17,7 @@ from halfmax.cluster.folders import pack_folder, unpack_folder
 from halfmax.data.dataset import ResponseDataset
 from halfmax.evaluate import ModelSpec, Progress, Results, _FoldRun, cross_validate
 from halfmax.features.pipeline import FeaturePipeline
-from halfmax.label_metrics import Decide
-from halfmax.labels import Threshold
+from halfmax.labels import Decide, Threshold
 from halfmax.resume import Fitted, Resume
 from halfmax.split import Split
 from halfmax.state import State, parameters_of

@@ -53,7 +53,8 @@ def facts_of_drugs(service: Service) -> pd.DataFrame:
 
     drugs = service.predictor.drugs_
     table = facts_of(drugs)[["targets", "mechanism", "pathway"]]
-    table = table.mask(table == "").apply(lambda column: column.str.replace("|", ", ", regex=False))
+    for column in table:
+        table[column] = table[column].mask(table[column] == "").str.replace("|", ", ", regex=False)
     skill = service.predictor.about_.get("skill", {})
     return table.assign(skill=[_skill(skill.get(str(drug))) for drug in drugs.index])
 
