@@ -148,6 +148,9 @@ def test_samples_of_a_parquet_file_are_read_in_blocks_to_the_same_end(
     one, other = (written(tmp_path / name).astype(dict.fromkeys(keys, str)).sort_values(keys) for name in "ab")
     np.testing.assert_array_equal(one[keys], other[keys])
     np.testing.assert_allclose(one["prediction"], other["prediction"], rtol=1e-5, atol=1e-6)
+    NEW.omics["expression"].assign(G0="high").reset_index(names="sample_id").to_parquet(path)
+    with pytest.raises(DataError, match="columns after sample_id must hold numbers"):
+        screen(folder, {"expression": path}, tmp_path / "c", cluster=Here(), unit="zscore_gene")
 
 
 class Cut(Cluster):

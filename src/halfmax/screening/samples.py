@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Samples of a Parquet file that are read at a time.
 _READ = 2048
+#: Units that `to_log` does not change, which need no further copy.
+_LEFT_AS_THEY_ARE = ("rma", "zscore_gene", "zscore_sample")
 
 
 @dataclass
@@ -86,6 +88,7 @@ class Samples:
 
     def _streamed(self, path: Path, size: int) -> Iterator[State]:
         """Read a file in blocks; its columns are matched once, and its unit is that of the first block."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         wanted = self.pipeline.input_names("expression")
@@ -105,13 +108,20 @@ class Samples:
                 raise DataError(f"{path}: {len(twice)} samples occur more than once, e.g. {examples(twice)}.")
             seen.update(ids)
             check_samples(ids)
-            values = np.stack([np.asarray(column) for column in batch.columns[1:]], axis=1).astype(np.float32)
+            try:
+                table = batch.select(names).to_tensor(null_to_nan=True, row_major=True).to_numpy()
+            except (pa.ArrowException, TypeError) as error:
+                raise DataError(f"{path}: columns after sample_id must hold numbers ({error}).") from None
+            values = table.astype(np.float32, copy=False)
             findings = Findings()
             check_values(values, ids, names, findings)
             frame = pd.DataFrame(values, index=ids, columns=names)
             unit = unit or expression_unit(frame, self.unit, findings).unit
-            frame, done = to_log(frame, unit, total=np.nansum(values[:, counted], axis=1, dtype=np.float64))
-            if len(seen) == len(ids):
+            first = len(seen) == len(ids)
+            if first or unit not in _LEFT_AS_THEY_ARE:
+                total = np.nansum(values[:, counted], axis=1, dtype=np.float64) if unit == "counts" else None
+                frame, done = to_log(frame, unit, total=total)
+            if first:
                 self.findings.extend((*findings.all(), done, *match.findings))
             matched = match.take(frame.to_numpy(dtype=np.float32))
             for start in range(0, len(ids), size):
