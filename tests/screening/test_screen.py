@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -236,3 +241,39 @@ def test_best_of_is_what_sorting_gives() -> None:
 
 def test_the_planted_structures_are_those_of_the_training_drugs() -> None:
     assert _SMILES[0] == LIBRARY[3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["screen", "worker"])
+def test_kill_9_of_the_screen_or_of_a_worker_loses_nothing(
+    victim: str, folder: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    library = tmp_path / "library.smi"
+    library.write_text("\n".join(f"{'C' * (i % 40 + 1)}OC{'C' * (i // 40)} c{i}" for i in range(600)))
+    code = (
+        "import sys; import halfmax.screening.shards as shards; shards._MOST = 20\n"
+        "from halfmax.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+
+    def start(out: str) -> subprocess.Popen[bytes]:
+        words = ["screen", str(folder), "--samples", str(files["expression"]), "--library", str(library), "--top", "3"]
+        words += ["--out", str(tmp_path / out), "--unit", "zscore_gene", "--workers", "1", "--quiet"]
+        return subprocess.Popen([sys.executable, "-c", code, *words])
+
+    assert start("whole").wait() == 0
+    running = start("cut")
+    while len(list((tmp_path / "cut").glob("pairs/*.parquet"))) < 3:
+        time.sleep(0.01)
+    if victim == "worker":
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        assert running.wait() == 0
+    else:
+        running.kill()
+        running.wait()
+        done = len(list((tmp_path / "cut").glob("pairs/*.parquet")))
+        assert 3 <= done < 30
+        assert start("cut").wait() == 0
+    for kind in ("pairs", "top", "compounds"):
+        for path in sorted((tmp_path / "whole" / kind).iterdir()):
+            assert path.read_bytes() == (tmp_path / "cut" / kind / path.name).read_bytes()
