@@ -28,7 +28,7 @@ STEPS_OWN = {
     **dict.fromkeys(("impute", "correlation")),
     "top_variance": {"n": 4},
     "genes": {"genes": ["G1", "G7"]},
-    "pca": {"n": 3},
+    "pca": {"n_components": 3},
 }
 
 

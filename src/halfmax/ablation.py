@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -112,8 +113,7 @@ def ablate(
     if len(variants) < 2 or not all(told.values()):
         raise DataError(f"an ablation compares at least two variants with a modality each; got {told}.")
     makers = {
-        name: v.features if isinstance(v, Variant) else (lambda chosen=tuple(v): features(chosen))  # type: ignore[misc]
-        for name, v in variants.items()
+        name: v.features if isinstance(v, Variant) else partial(features, tuple(v)) for name, v in variants.items()
     }
     used = list(dict.fromkeys(modality for chosen in told.values() for modality in chosen))
     for modality in used:

@@ -115,9 +115,12 @@ def compare_models(
     loaded = load_data(config) if dataset is None else dataset
     prepared = prepare(config, loaded)
     started, clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.perf_counter()
-    about = {"config": config.model_dump(mode="json"), "data": prepared.dataset.fingerprint()}
+    about: dict[str, Any] = {"config": config.model_dump(mode="json"), "data": prepared.dataset.fingerprint()}
     about |= {"peers": [peer.label for peer in peers], "trials": trials, "inner": inner}
-    best, tuning = ({}, {}) if not trials else _tuned(config, loaded, folder / "tuning", trials, inner, on_progress)
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    tuning: dict[str, float] = {}
+    if trials:
+        best, tuning = _tuned(config, loaded, folder / "tuning", trials, inner, on_progress)
     with (
         _readable(config, dataset if isolate or trials else None) as own,
         opened(folder / "unfinished", about, fresh=fresh) as resume,

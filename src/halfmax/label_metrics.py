@@ -93,6 +93,8 @@ def best_cutoff(label: Bools, score: Array, decide: Decide = "f1") -> float:
     """
     if label.all() or not label.any():
         raise DataError(f"{int(label.sum())} of {len(label)} labels are positive: no cutoff can be chosen.")
+    if decide == "share":  # calls as many as are positive
+        return float(np.quantile(score, 1 - label.mean()))
     distinct, hits, alarms = _thresholds(label, score)
     positive, negative = float(label.sum()), float((~label).sum())
     counts = np.stack([hits, alarms, np.full_like(hits, positive), np.full_like(hits, negative)])
