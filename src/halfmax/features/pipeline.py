@@ -152,9 +152,7 @@ class FeaturePipeline:
 
     def transform(self, dataset: ResponseDataset) -> PairFeatures:
         """Encode every sample, drug and pair of `dataset` (values of its responses are not looked at)."""
-        self._check_fitted()
-        sample_x = {name: self.blocks_[name].transform(omics_block(dataset, name)) for name in self.modalities}
-        sample_x |= {c: _one_hot(dataset, c, levels, self.unknown) for c, levels in self.levels_.items()}
+        sample_x = self.sample_blocks(dataset)
         drug_x = {n: self.blocks_[f"drug/{n}"].transform(self._drug_block(dataset, n)) for n in self.drug_blocks}
         sample_ids = dataset.samples.index.to_numpy(dtype=str)
         drug_ids = dataset.drugs.index.to_numpy(dtype=str)
@@ -168,6 +166,12 @@ class FeaturePipeline:
             modalities=tuple(self.modalities),
             drug_text=drug_text(dataset.drugs),
         )
+
+    def sample_blocks(self, dataset: ResponseDataset) -> dict[str, Block]:
+        """Encode every sample of `dataset`, and no drug."""
+        self._check_fitted()
+        blocks = {name: self.blocks_[name].transform(omics_block(dataset, name)) for name in self.modalities}
+        return blocks | {c: _one_hot(dataset, c, levels, self.unknown) for c, levels in self.levels_.items()}
 
     def _drug_block(self, dataset: ResponseDataset, name: str) -> Block:
         block, known = drug_block(dataset, name), self.blocks_[f"drug/{name}"].names
