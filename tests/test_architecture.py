@@ -35,7 +35,7 @@ ORDER = [
         "explain",
         "patients",
     ),
-    *("federated", "serve", "terminal", "cli_data", "cli_pilot", "cli", "testing", "__main__", "__init__"),
+    *("federated", "serve", "client", "terminal", "cli_data", "cli_pilot", "cli_serve", "cli", "testing", "__main__", "__init__"),
 ]
 HEAVY = {"torch", "rdkit", "lightgbm", "xgboost", "sklearn", "matplotlib"}
 # pickle.Unpickler is not here: the one reader of foreign pickles subclasses it with a closed list of types.
