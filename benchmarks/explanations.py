@@ -28,6 +28,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=50, help="samples explained for closure (default: %(default)s)")
     parser.add_argument("--keep", type=Path, help="folder of fitted predictors, to fit each once")
     parser.add_argument("--whole", action="store_true", help="fit wide_deep whole, not only what serves new samples")
+    parser.add_argument("--every-drug", action="store_true", help="also drugs that are not in the fixed folds")
+    parser.add_argument("--no-baselines", dest="baselines", action="store_false", help="recovery of the models only")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     set_threads(1)
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     from halfmax.data.storage import write_json
 
     torch.set_num_threads(1)
-    data = Data()
+    data = Data(every_drug=args.every_drug)
     for step in args.steps:
         rows = [{"run": now(), "step": step, **row} for row in STEPS[step](data, args)]
         for row in rows if step != "recovery" else ():
@@ -49,14 +51,20 @@ def main(argv: list[str] | None = None) -> None:
 
 
 class Data:
-    """The training part of fold 0, cut in two halves of its samples where a step asks."""
+    """The training part of fold 0; with `every_drug` also what these samples were measured with beyond the folds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_drug: bool = False) -> None:
+        import numpy as np
+
         from halfmax.run import load_data, make_features, prepare
 
         self.config = configuration("LCO", ["mean_effects"], only=["0"])
         prepared = prepare(self.config, load_data(self.config))
         self.train = prepared.dataset.take(prepared.splits[0].fit_rows)
+        if every_drug:
+            whole = load_data(self.config)
+            known = whole.response["sample_id"].isin(self.train.samples.index) & whole.response["value"].notna()
+            self.train = whole.take(np.flatnonzero(known.to_numpy()))
         self.features = lambda: make_features(self.config)
 
     def fit(self, model: str, args: argparse.Namespace, *, part: int | None = None, **params: Any) -> Any:
@@ -110,7 +118,8 @@ def recovery(data: Data, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     for i, model in enumerate(args.models):
         predictor = data.fit(model, args)
-        found = check_predictor(Explainer(predictor), data.train if i == 0 else None, screen="gdsc2")
+        compared = data.train if i == 0 and args.baselines else None
+        found = check_predictor(Explainer(predictor), compared, screen="gdsc2")
         for row in found.associations.to_dict("records"):
             yield {**row, "by": model if row["by"] == "model" else row["by"]}
         print(found.shares.to_string(), found.verdict, sep="\n", flush=True)

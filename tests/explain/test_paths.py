@@ -124,6 +124,14 @@ def test_the_closed_form_is_what_quadrature_finds():
     np.testing.assert_allclose(exact.values, numeric.values, atol=2e-6)
 
 
+def test_wide_and_deep_is_explained_by_its_ridge_and_its_network():
+    found = Explainer(fitted("wide_deep")).explain(NEW)
+    ridge, network = (Explainer(fitted(name)).explain(NEW) for name in ("kernel_ridge", "mlp"))
+    np.testing.assert_allclose(found.parts["linear"], 0.5 * ridge.values, atol=1e-6)
+    np.testing.assert_allclose(found.parts["network"], 0.5 * network.values, atol=1e-6)
+    np.testing.assert_allclose(found.spread, 0.5 * network.spread, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ON_GENES)
 def test_copied_genes_share_alike_and_constant_ones_get_nothing(name):
     copied = DATA.omics["expression"].assign(COPY=DATA.omics["expression"]["G3"], FLAT=5.0)
