@@ -38,9 +38,7 @@ def test_fold_files_hold_names_and_folds_only(protocol: str) -> None:
 
 
 def test_every_protocol_deals_the_same_pairs() -> None:
-    first, *others = (
-        set(zip(t["cell"].map(normalise_name), t["drug"], strict=True)) for t in map(folds, PROTOCOLS)
-    )
+    first, *others = (set(zip(t["cell"].map(normalise_name), t["drug"], strict=True)) for t in map(folds, PROTOCOLS))
     assert all(pairs == first for pairs in others)
 
 
