@@ -57,10 +57,8 @@ def main(argv: list[str] | None = None) -> None:
 
         for row in flags(args.shared, args.only):
             merge_csv(args.out / "trust_domain.csv", pd.DataFrame([row]).assign(run=run), ("case", "harmonised"))
-    about = machine() | {
-        "cpu_s": round(time.process_time() - cpu, 1),
-        "arguments": vars(args) | {"out": "", "shared": ""},
-    }
+    told = {name: vars(args)[name] for name in ("what", "model", "params", "protocol", "fixed", "parts", "only")}
+    about = machine() | {"cpu_s": round(time.process_time() - cpu, 1), "arguments": told}
     add_run(args.out / "trust_environment.json", run, about)
 
 
