@@ -213,6 +213,36 @@ def _overall(protocol: str) -> pd.DataFrame:
     return found.set_index(["model", "metric"]).sort_index()
 
 
+def intervals() -> str:
+    """What the 90 % intervals held on outer folds."""
+    import pandas as pd
+
+    found = pd.read_csv(RESULTS / "trust_intervals.csv", keep_default_na=False, na_values=["nan"])
+    found = found[found["group_by"] == "all"].assign(value=lambda t: pd.to_numeric(t["value"], errors="coerce"))
+    wide = found.pivot_table(index=["protocol", "model", "folds"], columns="metric", values="value", dropna=False)
+    shown = ("coverage", "drugs_at_least_85", "least_tissue", "mean_width", "width_by_drug_spread")
+    head = ("left out", "model", "outer folds", "held", "drugs ≥ 85 %", "least tissue", "width", "÷ drug's own")
+    rows = []
+    for (protocol, model, folds), row in wide.iterrows():
+        cells = ["" if pd.isna(row[m]) else f"{row[m]:.1%}" if m in shown[:3] else f"{row[m]:.2f}" for m in shown]
+        rows.append([protocol, f"`{model}`", folds, *cells])
+    return markdown(head, rows)
+
+
+def domain() -> str:
+    """How the domain check judges samples of every kind."""
+    import pandas as pd
+
+    found = pd.read_csv(RESULTS / "trust_domain.csv", keep_default_na=False)
+    head = ("samples", "harmonised", "n", "genes", "inside", "edge", "outside")
+    rows = [
+        [r["case"], r["harmonised"], f"{r['n_samples']}", f"{r['n_genes']}"]
+        + [f"{float(r[place]):.1%}" for place in ("inside", "edge", "outside")]
+        for r in found.to_dict("records")
+    ]
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "anchors": anchors,
     "comparison": comparison,
@@ -221,6 +251,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "inner": inner,
     "modalities": modalities,
     "drug_blocks": drug_blocks,
+    "intervals": intervals,
+    "domain": domain,
 }
 
 

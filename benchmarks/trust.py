@@ -39,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--protocol", choices=("LCO", "LDO"), default="LCO")
     parser.add_argument("--fixed", action="store_true", help="the fixed folds in place of inner folds")
     parser.add_argument("--parts", type=int, default=5, help="outer folds (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, help="store the outer folds' tables here, and score all that are there")
+    parser.add_argument("--only", nargs="+", default=[], help="names of outer folds, or beginnings of domain cases")
     parser.add_argument("--shared", type=Path, default=os.environ.get("HALFMAX_SHARED_DATA"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
@@ -53,12 +55,10 @@ def main(argv: list[str] | None = None) -> None:
             parser.error("say where the real data are: --shared or HALFMAX_SHARED_DATA")
         import pandas as pd
 
-        table = pd.DataFrame(flags(args.shared)).assign(run=run)
-        merge_csv(args.out / "trust_domain.csv", table, ("case", "harmonised"))
-    about = machine() | {
-        "cpu_s": round(time.process_time() - cpu, 1),
-        "arguments": vars(args) | {"out": "", "shared": ""},
-    }
+        for row in flags(args.shared, args.only):
+            merge_csv(args.out / "trust_domain.csv", pd.DataFrame([row]).assign(run=run), ("case", "harmonised"))
+    told = {name: vars(args)[name] for name in ("what", "model", "params", "protocol", "fixed", "parts", "only")}
+    about = machine() | {"cpu_s": round(time.process_time() - cpu, 1), "arguments": told}
     add_run(args.out / "trust_environment.json", run, about)
 
 
@@ -80,6 +80,8 @@ def covered(args: argparse.Namespace) -> pd.DataFrame:
         outer = make_splits(dataset, args.protocol, n_folds=5, seed=1)
     parts = []
     for split in outer[: args.parts]:
+        if args.only and split.fold not in args.only:
+            continue
         train, test = dataset.take(split.fit_rows), dataset.take(split.test)
         inner = make_splits(train, args.protocol, n_folds=5, seed=2)
         spec = ModelSpec(args.model, args.model, args.params)
@@ -90,8 +92,18 @@ def covered(args: argparse.Namespace) -> pd.DataFrame:
         table["tissue"] = table["sample_id"].map(test.samples["tissue"]).fillna("unknown")
         table["spread"] = table["drug_id"].map(train.response.groupby("drug_id")["value"].std())
         parts.append(table)
+        if args.keep:
+            args.keep.mkdir(parents=True, exist_ok=True)
+            table.to_parquet(args.keep / f"{kept_name(args)}_{split.fold}.parquet", index=False)
         print(json.dumps(summary(table) | {"fold": split.fold}), flush=True)
+    if args.keep:
+        parts = [pd.read_parquet(path) for path in sorted(args.keep.glob(f"{kept_name(args)}_*.parquet"))]
     return scored(pd.concat(parts, ignore_index=True))
+
+
+def kept_name(args: argparse.Namespace) -> str:
+    """Return what the tables of a model's outer folds are called."""
+    return f"{args.model}_{args.protocol}_{'fixed' if args.fixed else 'inner'}"
 
 
 def summary(table: pd.DataFrame) -> dict[str, float]:
@@ -138,7 +150,7 @@ def scored(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def flags(shared: Path) -> Iterator[dict[str, Any]]:
+def flags(shared: Path, only: list[str]) -> Iterator[dict[str, Any]]:
     """Yield one row a case: how many samples are inside, at the edge and outside, and how many genes there are."""
     import numpy as np
     import pandas as pd
@@ -152,18 +164,20 @@ def flags(shared: Path) -> Iterator[dict[str, Any]]:
     split = prepared.splits[0]
     train, test = prepared.dataset.take(split.fit_rows), prepared.dataset.take(split.test)
     lines = test.omics["expression"].loc[test.samples.index]
-    judge = Judge(train, list(lines.columns))
+    begins = tuple(only) or ("",)
+    judge = Judge(train, list(lines.columns)) if "left-out lines".startswith(begins) else None
     rng = np.random.default_rng(0)
     mixed = pd.DataFrame(rng.permuted(lines.to_numpy(), axis=1), lines.index, lines.columns)
-    yield judge.row("left-out lines", lines, tissue=test.samples["tissue"])
-    yield judge.row("left-out lines, genes scrambled", mixed)
-    yield judge.row("left-out lines, a fifth of the genes scrambled", some_scrambled(lines, 0.2))
-    yield judge.row("left-out lines, made-up orthologues", strange_species(lines))
-    yield judge.row("left-out lines, antilogarithm (as counts)", np.exp2(lines * 2.02 + 4.71))
-    half = (lines.to_numpy() + lines.to_numpy()[rng.permutation(len(lines))]) / 2
-    yield judge.row("mixtures of two left-out lines", pd.DataFrame(half, lines.index, lines.columns))
+    if judge is not None:
+        yield judge.row("left-out lines", lines, tissue=test.samples["tissue"])
+        yield judge.row("left-out lines, genes scrambled", mixed)
+        yield judge.row("left-out lines, a fifth of the genes scrambled", some_scrambled(lines, 0.2))
+        yield judge.row("left-out lines, made-up orthologues", strange_species(lines))
+        yield judge.row("left-out lines, antilogarithm (as counts)", np.exp2(lines * 2.02 + 4.71))
+        half = (lines.to_numpy() + lines.to_numpy()[rng.permutation(len(lines))]) / 2
+        yield judge.row("mixtures of two left-out lines", pd.DataFrame(half, lines.index, lines.columns))
     for case in cases(shared, prepared.dataset.samples):
-        if ", " in case.name and "lines" in case.name:
+        if (", " in case.name and "lines" in case.name) or not case.name.startswith(begins):
             continue
         frame = case.frame
         if case.lines is not None:  # a line of training would be near to itself
@@ -175,7 +189,7 @@ def flags(shared: Path) -> Iterator[dict[str, Any]]:
         yield own.row(f"{case.name}, its left-out lines by the embedded arrays", lines[genes])
         if case.unit == "log2":
             yield own.row(f"{case.name}, antilogarithm (as counts)", np.exp2(frame[genes]) - 1)
-        for method in ("auto", "rank", "cohort", "celligner"):
+        for method in ("auto", "rank", "cohort", "celligner") if len(frame) < 1000 else ("auto", "cohort"):
             try:
                 given, findings = harmonise(frame[genes], own.reference, method, unit=case.unit)
             except ValueError:

@@ -248,7 +248,7 @@ class Predictor:
         table["weighted_coverage"] = weighted_coverage(self.domain_, self.features_, matched)
         table = with_domain(table, x, self.domain_)
         table["drug_support"] = table["drug_id"].map(support_of(dataset.drugs, self.drugs_))
-        table = self._ranked(table if allow_outside else withhold(table)[0])
+        table = self._ranked(table) if allow_outside else withhold(self._ranked(table))[0]
         if harmonise != "none":
             method = next((f.examples[0] for f in said if f.code == "harmonised"), "none")
             table["harmonised"] = method

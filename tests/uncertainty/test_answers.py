@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -76,13 +77,25 @@ def test_unseen_drugs_have_the_intervals_of_left_out_drugs(calibrated: Predictor
     assert held[["low", "high"]].notna().all(axis=None)
 
 
-def test_scrambled_samples_are_outside_and_withheld(calibrated: Predictor) -> None:
-    lines = TRAIN.omics["expression"].iloc[:20]
-    strange = pd.DataFrame(lines.to_numpy() + 6.0 * (-1) ** np.arange(50), [f"X{i}" for i in range(20)], lines.columns)
-    both = pd.concat([NEW.omics["expression"].iloc[:3], strange])
-    told, shown = ranked(calibrated, both, allow_outside=False), ranked(calibrated, both)
+def structured(n: int, seed: int) -> pd.DataFrame:
+    """Profiles of five factors, so that the order of the genes means something."""
+    rng = np.random.default_rng(seed)
+    loadings = np.random.default_rng(7).normal(size=(5, 50))
+    values = rng.normal(size=(n, 5)) @ loadings + 0.3 * rng.normal(size=(n, 50))
+    names = [f"G{i}" for i in range(50)]
+    return pd.DataFrame(values.astype(np.float32), [f"S{i:03d}" for i in range(n)], names)
+
+
+def test_scrambled_samples_are_outside_and_withheld() -> None:
+    predictor = Predictor.of("kernel_ridge").fit(replace(TRAIN, omics={"expression": structured(120, 0)}), calibrate=4)
+    lines = structured(20, 1)
+    mixed = np.random.default_rng(0).permuted(lines.to_numpy(), axis=1)
+    strange = pd.DataFrame(mixed, [f"X{i}" for i in range(20)], lines.columns)
+    both = pd.concat([lines, strange])
+    told, shown = ranked(predictor, both, allow_outside=False), ranked(predictor, both)
     outside = told["domain"] == "outside"
     assert outside[told["sample_id"].str.startswith("X")].mean() >= 0.95
+    assert outside[told["sample_id"].str.startswith("S")].mean() <= 0.1
     names = [c for c in ANSWERS if c in told]
     assert told.loc[outside, names].isna().all(axis=None)
     assert (told.loc[outside, "rank"] == 0).all()

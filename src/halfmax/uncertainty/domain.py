@@ -112,7 +112,8 @@ class Domain(Stateful):
         axes, size = _leading(gram, k)
         self.components_ = np.ascontiguousarray((axes / np.sqrt(size)).T.astype(np.float32) @ features)
         scores = axes * np.sqrt(size)
-        self.scores_, self.spread_ = scores.astype(np.float32), np.sqrt(size / n).astype(np.float32)
+        self.scores_ = np.ascontiguousarray(scores, dtype=np.float32)
+        self.spread_ = np.sqrt(size / n).astype(np.float32)
         left_out = np.log(self._left_out(gram, k) + _TINY)
         self.middle_ = np.median(left_out, axis=0)
         self.unit_ = np.maximum(np.quantile(left_out, 0.95, axis=0) - self.middle_, 1e-3) / 1.645
