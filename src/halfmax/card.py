@@ -126,7 +126,8 @@ def _told(predictor: Predictor, new: New) -> dict[str, Any]:
             f" Learned on all folds but one and tried on that one, they held {checked['coverage']:.1%} of the values; "
             f"{checked['drugs_at_least_85']:.0%} of the drugs had 85 % or more."
         )
-    return {"n": found.n_groups, "level": LEVEL, "words": words} | checked
+    about: dict[str, Any] = {"n": found.n_groups, "level": LEVEL, "words": words}
+    return {**about, **checked}
 
 
 def _domain_words(domain: Mapping[str, Any] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -43,7 +43,7 @@ def tune(
     from halfmax.tune.search import tune as search_all
     from halfmax.tune.settings import read_plan
 
-    options: dict[str, object] = {
+    options: dict[str, Any] = {
         "tune__models": [part.strip() for text in model for part in text.split(",") if part.strip()] if model else None,
         "tune__search": search,
         "tune__trials": trials,

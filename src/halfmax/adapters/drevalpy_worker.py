@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
             cell_line_ids=wanted.cell_line_ids, drug_ids=wanted.drug_ids, cell_line_input=cells, drug_input=drugs
         )
     timing = {"fit_s": fitted - begun, "predict_s": time.perf_counter() - fitted, "cpu_s": time.process_time() - before}
-    cost = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+    cost: dict[str, object] = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
     table = test[["cell", "drug"]].assign(predicted=np.asarray(predicted, dtype=float).ravel())
     table.to_parquet(args.out / "predictions.parquet", index=False)
     n_stop = 0 if stop is None else len(stop)

@@ -89,7 +89,7 @@ class Explainer:
     @cached_property
     def base(self) -> Array:
         """Mean prediction of each drug over the background, shape ``(n_drugs,)`` [measure.unit]."""
-        return self.predict(self.lines).mean(axis=0)
+        return np.asarray(self.predict(self.lines).mean(axis=0))
 
     def explain(
         self,

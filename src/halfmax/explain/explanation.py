@@ -72,7 +72,7 @@ class Explanation:
     @property
     def gap(self) -> Array:
         """|Σ values − difference| of each pair, shape ``(n, m)`` [measure.unit]: 0 if the sum is exact."""
-        return np.abs(self.values.sum(axis=-1, dtype=np.float64) - self.difference)
+        return np.asarray(np.abs(self.values.sum(axis=-1, dtype=np.float64) - self.difference))
 
     def at(self, sample: str, drug: str) -> tuple[int, int]:
         """Return row and column of a pair.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from halfmax.explain.attribution import Attribution, Feature, drug_rows, features_of
 from halfmax.features.blocks import FloatArray, PairFeatures
 from halfmax.models.classical import ElasticNet
 from halfmax.models.kernel import KernelRidge, ResponseGP
+
+Numbers = npt.NDArray[np.float64]
 
 #: Points and weights of the Gauss–Legendre rule between a background sample and the one that is explained.
 NODES = 16
@@ -81,7 +84,7 @@ class GaussianKernelPath:
         blocks = tuple(model.blocks or x.modalities)
         return Attribution(features_of(x, blocks), values / len(lines))
 
-    def _gradient(self, z, b, train, dual):  # type: ignore[no-untyped-def]
+    def _gradient(self, z: Numbers, b: Numbers, train: Numbers, dual: Numbers) -> Numbers:
         """Return the gradient's integral along the line from `b` to `z`, shape (n_drugs, d)."""
         width, (t, weight) = max(self.model.width_, 1e-12), unit_rule(self.nodes)
         step = z - b
@@ -92,7 +95,8 @@ class GaussianKernelPath:
         kernel = np.exp(-0.5 * np.maximum(distance, 0) / width)
         whole, moment = kernel @ weight, kernel @ (weight * t)
         pulled = (dual * whole[:, None]).T
-        return (pulled @ train - pulled.sum(axis=1)[:, None] * b - (dual.T @ moment)[:, None] * step) / width
+        pull = pulled @ train - pulled.sum(axis=1)[:, None] * b - (dual.T @ moment)[:, None] * step
+        return np.asarray(pull / width)
 
 
 def unit_rule(nodes: int):  # type: ignore[no-untyped-def]

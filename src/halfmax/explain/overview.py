@@ -134,7 +134,7 @@ def _volcano(
     by = sums.groupby("drug_id").agg(n=("xy", "size"), xy=("xy", "sum"), xx=("xx", "sum"), yy=("yy", "sum"))
     by["groups"] = ranked.groupby("drug_id")["tissue"].nunique()
     by = by.reindex(found.drug_ids)
-    size = np.sqrt(by["xx"] * by["yy"])
+    size = (by["xx"] * by["yy"]) ** 0.5
     rho = (by["xy"] / size.where(size > 0)).clip(-0.999999, 0.999999)
     free = by["n"] - by["groups"] - 1
     p = 2 * student.sf(np.abs(rho) * np.sqrt(free.clip(lower=1) / (1 - rho**2)), free.clip(lower=1))

@@ -32,7 +32,8 @@ def waterfall(found: Explanation, sample: str, drug: str, top: int = 15) -> str:
     ]
     y = 40
     parts.append(_line(place(start), 30, place(start), y + _ROW * len(table)))
-    for k, row in enumerate(table.to_dict("records")):
+    for k, told in enumerate(table.to_dict("records")):
+        row = {str(name): value for name, value in told.items()}
         low, high = sorted((place(edges[k]), place(edges[k + 1])))
         colour = _HIGHER if steps[k] > 0 else _LOWER
         fill = "url(#filled-in)" if row["imputed"] else colour
@@ -119,7 +120,7 @@ def _lifts(x: npt.NDArray[np.float64]) -> Sequence[float]:
     first = np.searchsorted(cell[order], cell[order])
     nth = np.empty(len(x), dtype=np.int64)
     nth[order] = np.arange(len(x)) - first
-    return np.clip(np.where(nth % 2, -1, 1) * ((nth + 1) // 2) * 1.6, -10, 10).tolist()
+    return [float(lift) for lift in np.clip(np.where(nth % 2, -1, 1) * ((nth + 1) // 2) * 1.6, -10, 10)]
 
 
 def _label(row: dict[str, object]) -> str:

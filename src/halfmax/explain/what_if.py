@@ -95,7 +95,7 @@ def what_if(
         own = table.loc[[sample]] if sample in table.index else table.iloc[:0]
         rows[name] = own.loc[[sample] * len(ids)].set_axis(ids) if len(own) else own
     changed = rows[modality].copy()
-    changed.iloc[1:, changed.columns.get_loc(feature)] = kept.astype(np.float32)
+    changed[feature] = np.concatenate([changed[feature].to_numpy()[:1], kept.astype(np.float32)])
     rows[modality] = changed
     about = None
     if samples is not None and sample in samples.index:

@@ -119,7 +119,8 @@ class Samples:
             unit = unit or expression_unit(frame, self.unit, findings).unit
             first = len(seen) == len(ids)
             if first or unit not in _LEFT_AS_THEY_ARE:
-                total = np.nansum(values[:, counted], axis=1, dtype=np.float64) if unit == "counts" else None
+                sums = np.asarray(np.nansum(values[:, counted], axis=1, dtype=np.float64))
+                total = sums if unit == "counts" else None
                 frame, done = to_log(frame, unit, total=total)
             if first:
                 self.findings.extend((*findings.all(), done, *match.findings))

@@ -72,11 +72,11 @@ def samples_of(asked: Asked, service: Service, settings: ServeSettings) -> Sampl
     if "expression" in omics:
         omics["expression"] = _logged(omics["expression"], asked.unit, findings)
     tissue = [p.tissue for p in asked.samples]
-    about = None
+    known: pd.DataFrame | None = None
     if any(tissue):
         index = pd.Index([p.sample_id for p in asked.samples], name="sample_id", dtype=object)
-        about = pd.DataFrame({"tissue": pd.Series(tissue, index=index, dtype=object)})
-    return Samples(omics, about, findings.all())
+        known = pd.DataFrame({"tissue": pd.Series(tissue, index=index, dtype=object)})
+    return Samples(omics, known, findings.all())
 
 
 def read_upload(path: Path, name: str, settings: ServeSettings, *, modality: str, unit: str | None) -> Samples:
@@ -177,7 +177,8 @@ def _frame(profiles: Sequence[Profile], modality: str) -> pd.DataFrame | None:
         raise DataError(
             f"{int(np.isinf(content).sum())} values of {modality} are too large; correct or leave them out."
         )
-    frame = pd.DataFrame(content, index=pd.Index([i for i, _ in given], dtype=object, name="sample_id"), columns=names)
+    index = pd.Index([i for i, _ in given], dtype=object, name="sample_id")
+    frame = pd.DataFrame(content, index=index, columns=list(names))
     if not frame.columns.is_unique or not frame.shape[1]:
         raise DataError(f"{modality} holds no feature, or one twice; send each once.")
     return frame

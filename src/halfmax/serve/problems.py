@@ -111,7 +111,7 @@ async def handle(request: Request, error: Exception) -> Response:
 
 async def handle_invalid(request: Request, error: Exception) -> Response:
     """Answer a request that does not fit the schema: the first fault in words, with its place."""
-    faults = getattr(error, "errors", list)()
+    faults: list[dict[str, Any]] = getattr(error, "errors", list)()
     first = faults[0] if faults else {"loc": (), "msg": "the request does not fit the schema"}
     place = [str(part) for part in first["loc"]]
     rows = [int(part) for part in place if part.isdigit()]

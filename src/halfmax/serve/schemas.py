@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -56,7 +56,7 @@ class Asked(_Strict):
 class PredictRequest(Asked):
     """Samples × drugs to predict."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [cast("Any", _EXAMPLE)]})
 
     drugs: list[Name] | None = Field(None, max_length=_MOST_DRUGS, description="Ids or names; all if left out.")
     new_drugs: list[NewDrug] = Field(default_factory=list, max_length=20)

@@ -251,7 +251,8 @@ class Service:
         """
         from halfmax.data.identifiers import match_genes
 
-        matched, findings = {}, []
+        matched: dict[str, pd.DataFrame] = {}
+        findings: list[Finding] = []
         for modality in self.predictor.features_.modalities:
             if modality not in omics:
                 continue
@@ -379,7 +380,7 @@ def digest_of(folder: Path) -> str:
 
 def limit_threads(n: int) -> None:
     """Let linear algebra and torch use `n` threads in this process, so that requests do not fight for the cores."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threadpool_limits(limits=n)
     import torch

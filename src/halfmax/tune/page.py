@@ -117,7 +117,10 @@ class Page:
         out = []
         for model, rows in self.tuning.studies.groupby("model", sort=False):
             counts = rows[["n_trials", "n_complete", "n_pruned", "n_failed", "n_interrupted", "cpu_s"]].sum()
-            out.append({"style": self.styles[str(model)]} | counts.to_dict() | rows[columns].mean().to_dict())
+            row: dict[str, Any] = {"style": self.styles[str(model)]}
+            for part in (counts, rows[columns].mean()):
+                row |= {str(name): value for name, value in part.items()}
+            out.append(row)
         return out
 
     @cached_property
@@ -144,7 +147,8 @@ class Page:
         mine = self.tuning.importance.query("model == @model")
         if mine.empty:
             return Markup("")
-        shares = mine.groupby("parameter", sort=False)["importance"].apply(list).to_dict()
+        by_name = mine.groupby("parameter", sort=False)["importance"]
+        shares = {str(name): list(values) for name, values in by_name}
         return Markup(plots.importance(f"importance-{model}", shares))
 
     @property

@@ -189,7 +189,8 @@ def _checked(section: Any, content: Any, prefix: str) -> tuple[Any, list[str]]:
     """Return a section and its problems; what is wrong is left at its default, so that the rest can be checked, too."""
     if not isinstance(content, Mapping):
         return section(), [f"  {prefix.rstrip('.')}: is a section, not {content!r:.80}"]
-    content, problems = _copy(content), []
+    content = _copy(content)
+    problems: list[str] = []
     while True:
         try:
             return section.model_validate(content), problems
@@ -213,11 +214,11 @@ def _drop(content: dict[str, Any], place: tuple[int | str, ...]) -> None:
             content.pop(key, None)
         return
     here: Any = content
-    for key in place[:-1]:
-        if not isinstance(here.get(key), dict):
-            break
-        here, place = here[key], place[1:]
-    here.pop(place[0], None)
+    for i, part in enumerate(place):
+        if i == len(place) - 1 or not isinstance(here.get(part), dict):
+            here.pop(part, None)
+            return
+        here = here[part]
 
 
 def _with_models(content: dict[str, Any], tuned: Sequence[str]) -> dict[str, Any]:

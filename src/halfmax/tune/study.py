@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +25,7 @@ from halfmax.tune.space import Choices, Space
 if TYPE_CHECKING:
     import optuna
     from optuna.samplers import BaseSampler
+    from optuna.study import Study
 
 log = logging.getLogger(__name__)
 #: A trial whose worker died so often is not run again.
@@ -128,7 +129,7 @@ def open_study(
             f"{'; …' if len(found) > 3 else ''}. Go on with it by its own command, start anew (--fresh), or choose "
             "another folder (--out) or name."
         )
-    return study
+    return cast("Study", study)
 
 
 @contextmanager
@@ -260,14 +261,14 @@ def sampler_of(
         given = dict(defaults) if given is None and defaults is not None and place == 0 else given
         random = optuna.samplers.RandomSampler(seed=number)
         if given is not None:
-            return optuna.samplers.PartialFixedSampler(dict(given), random)
+            return cast("BaseSampler", optuna.samplers.PartialFixedSampler(dict(given), random))
         if search == "tpe":
-            return optuna.samplers.TPESampler(seed=number, n_startup_trials=n_random)
+            return cast("BaseSampler", optuna.samplers.TPESampler(seed=number, n_startup_trials=n_random))
         if search == "gp":
-            return optuna.samplers.GPSampler(seed=number, n_startup_trials=n_random)
-        return random
+            return cast("BaseSampler", optuna.samplers.GPSampler(seed=number, n_startup_trials=n_random))
+        return cast("BaseSampler", random)
 
-    class Placed(optuna.samplers.BaseSampler):  # type: ignore[misc]
+    class Placed(optuna.samplers.BaseSampler):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             self.now: BaseSampler = optuna.samplers.RandomSampler(seed=seed)
 
@@ -308,7 +309,7 @@ def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for name, part in space.items():
         if isinstance(part, Choices):
-            params[name] = trial.suggest_categorical(name, list(part.values))
+            params[name] = trial.suggest_categorical(name, cast("Any", list(part.values)))
         elif part.whole:
             params[name] = trial.suggest_int(name, int(part.low), int(part.high), log=part.log)
         else:

@@ -48,7 +48,7 @@ async def predict(asked: PredictRequest, state: State, who: Who, format: Format 
     def work() -> Response:
         service = state.live.get(asked.predictor)
         samples = samples_of(asked, service, state.settings)
-        options = {"allow_low_coverage": asked.allow_low_coverage, "harmonise": asked.harmonise}
+        options: dict[str, Any] = {"allow_low_coverage": asked.allow_low_coverage, "harmonise": asked.harmonise}
         if asked.new_drugs:
             known = {drug.name: state.smiles.check(drug.smiles) for drug in asked.new_drugs}
             answer = service.predict_new_drugs(samples.omics, known, samples=samples.about, **options)

@@ -73,7 +73,13 @@ class Queue:
     def submit(self, tenant: str, request: str, *, input: str | None = None) -> str:
         """Keep a job and return its id; it is on disk by then."""
         job_id, now = secrets.token_hex(16), time.time()
-        row = {"job_id": job_id, "tenant": tenant, "state": "queued", "request": request, "input": input}
+        row: dict[str, object] = {
+            "job_id": job_id,
+            "tenant": tenant,
+            "state": "queued",
+            "request": request,
+            "input": input,
+        }
         row |= {"done": 0, "total": 0, "attempts": 0, "created": now, "changed": now}
         with self.database.write() as connection:
             connection.execute(insert(jobs).values(**row))
