@@ -40,7 +40,7 @@ def test_a_library_is_screened(inputs: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_errors_are_told_in_words(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(asked(inputs, tmp_path / "a", "--no-pairs")) == 2
+    assert main(asked(inputs, tmp_path / "a", "--top-only")) == 2
     assert main(asked(inputs, tmp_path / "b", "--drugs", "nobody")) == 2
     assert main(asked(inputs, tmp_path / "c", "--on", "corse")) == 2
     assert main([*asked(inputs, tmp_path / "d"), "--on", "torchrun"]) == 2

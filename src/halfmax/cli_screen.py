@@ -30,7 +30,9 @@ def screen(
     about: Annotated[Path | None, typer.Option(help="Table of samples: sample_id, tissue, ….")] = None,
     unit: Annotated[str | None, typer.Option(help="Unit of the expression table, where it is not plain.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Write the best N of each sample.")] = None,
-    pairs: Annotated[bool, typer.Option("--pairs/--no-pairs", help="Write all pairs.")] = True,
+    top_only: Annotated[
+        bool, typer.Option("--top-only", help="Write the best of each sample alone, not all pairs.")
+    ] = False,
     allow_low_coverage: Annotated[bool, typer.Option(help="Go on although too few genes are known.")] = False,
     fresh: Annotated[bool, typer.Option(help="Forget what an earlier run left in the folder.")] = False,
     on: Annotated[str, typer.Option(help=ON_HELP)] = "cores",
@@ -59,7 +61,7 @@ def screen(
             library=library,
             drugs=names_of(drugs, "--drugs"),
             top=top,
-            pairs=pairs,
+            pairs=not top_only,
             about=None if about is None else read_samples(about),
             unit=unit,
             allow_low_coverage=allow_low_coverage,
