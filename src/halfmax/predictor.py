@@ -134,7 +134,7 @@ class Predictor:
             "n_pairs": train.n_pairs,
         }
         if calibrate:
-            self.calibrate(out_of_fold(self._left_out(features), train, calibrate))
+            self.calibrate(out_of_fold(self._left_out(), train, calibrate))
         return self
 
     def calibrate(self, predictions: pd.DataFrame, new: New = "sample") -> Self:
@@ -338,14 +338,13 @@ class Predictor:
         """Read a saved predictor; raise ModelFileError if anything in it is missing, foreign or changed."""
         return load_predictor(cls, Path(folder))
 
-    def _left_out(self, features: FeaturePipeline | None) -> Callable[[ResponseDataset, ResponseDataset], Array]:
+    def _left_out(self) -> Callable[[ResponseDataset, ResponseDataset], Array]:
         """Return the function that fits the same recipe on one dataset and predicts another."""
 
         def predict(train: ResponseDataset, test: ResponseDataset) -> Array:
-            steps = None if features is None else deepcopy(features)
-            part = Predictor.of(self.model_name, self.model.get_params())
-            part.fit(train, encoded=(e := encode(steps or FeaturePipeline(), train)))
-            return part.predict_pairs(e.features.transform(test)).mean.astype(np.float64)
+            encoded = encode(deepcopy(self.features_), train)
+            part = Predictor.of(self.model_name, self.model.get_params()).fit(train, encoded=encoded)
+            return part.predict_pairs(encoded.features.transform(test)).mean.astype(np.float64)
 
         return predict
 

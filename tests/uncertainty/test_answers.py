@@ -14,7 +14,6 @@ from halfmax.data.dataset import ResponseDataset
 from halfmax.data.storage import write_json
 from halfmax.data.synthetic import make_dataset
 from halfmax.errors import DataError, ModelFileError
-from halfmax.features.pipeline import FeaturePipeline
 from halfmax.predictor import Predictor
 from halfmax.uncertainty.answers import ANSWERS, interval_findings, withhold
 from halfmax.uncertainty.calibrate import out_of_fold
@@ -71,8 +70,8 @@ def test_unseen_drugs_have_the_intervals_of_left_out_drugs(calibrated: Predictor
     assert table.loc[new, "low"].isna().all()
     assert table.loc[~new, "low"].notna().all()
     many = make_dataset(40, 24, 50)
-    parts = out_of_fold(calibrated._left_out(FeaturePipeline()), many, 4, protocol="LDO")
-    again = Predictor.of("kernel_ridge").fit(many).calibrate(parts, "drug")
+    again = Predictor.of("kernel_ridge").fit(many)
+    again.calibrate(out_of_fold(again._left_out(), many, 4, protocol="LDO"), "drug")
     held = again.predict(make_dataset(20, 25, 50)).query("drug_id == 'D24'")
     assert held[["low", "high"]].notna().all(axis=None)
 
