@@ -195,4 +195,5 @@ def epochs_of(model: str, plan: Plan) -> int | None:
 def _pruned() -> type[Exception]:
     from optuna import TrialPruned
 
-    return TrialPruned
+    found: type[Exception] = TrialPruned
+    return found

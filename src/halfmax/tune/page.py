@@ -117,7 +117,9 @@ class Page:
         out = []
         for model, rows in self.tuning.studies.groupby("model", sort=False):
             counts = rows[["n_trials", "n_complete", "n_pruned", "n_failed", "n_interrupted", "cpu_s"]].sum()
-            out.append({"style": self.styles[str(model)]} | counts.to_dict() | rows[columns].mean().to_dict())
+            row: dict[str, Any] = {"style": self.styles[str(model)]}
+            row |= {str(name): value for part in (counts, rows[columns].mean()) for name, value in part.items()}
+            out.append(row)
         return out
 
     @cached_property
@@ -144,7 +146,7 @@ class Page:
         mine = self.tuning.importance.query("model == @model")
         if mine.empty:
             return Markup("")
-        shares = mine.groupby("parameter", sort=False)["importance"].apply(list).to_dict()
+        shares = {str(key): list(part) for key, part in mine.groupby("parameter", sort=False)["importance"]}
         return Markup(plots.importance(f"importance-{model}", shares))
 
     @property

@@ -221,7 +221,8 @@ def _in_processes(plan: Plan, folder: Path) -> None:
 
     context = get_context("spawn")
     running: dict[BaseProcess, Any] = {}
-    replaced, told = 0, []
+    replaced = 0
+    told: list[str] = []
 
     def start() -> None:
         here, there = context.Pipe(duplex=False)
