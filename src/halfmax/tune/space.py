@@ -161,7 +161,7 @@ def _read_choices(values: Any, hint: Any) -> Choices | str:
 def _hints(cls: type) -> dict[str, Any]:
     """Return the types of a class's hyper-parameters; none where they cannot be resolved (an outside model)."""
     try:
-        found = typing.get_type_hints(cls.__init__)
+        found = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     except (NameError, TypeError):
         return {}
     return {name: found[name] for name in parameters_of(cls) if name in found}
