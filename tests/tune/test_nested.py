@@ -98,6 +98,15 @@ def test_the_page_holds_its_plots_and_loads_nothing(nested: tuple[Plan, Tuning, 
     np.testing.assert_allclose(shares, 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("metric", ["roc_auc", "f1"])
+def test_labels_can_be_tuned_for(tmp_path: Path, metric: str) -> None:
+    settings = {"models": ["kernel_ridge"], "search": "random", "trials": 2, "inner": 2, "metric": metric}
+    content = {"split": {"n_folds": 2}, "task": {"kind": "classification", "quantile": 0.3}, "tune": settings}
+    found = tune(plan_of(content, dataset=DATASET), tmp_path)
+    assert found.trials["value"].between(0, 1).all()
+    assert found.studies["inner_best"].item() == found.trials["value"].max()
+
+
 def test_the_command_tunes_goes_on_and_leaves_a_configuration_for_run(tmp_path: Path) -> None:
     DATASET.save(tmp_path / "data")
     command = [

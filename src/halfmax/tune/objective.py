@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError
 from halfmax.evaluate import ModelSpec, _FoldRun
+from halfmax.labels import Decide
 from halfmax.models.base import MODELS
 from halfmax.run import make_features, make_threshold
+from halfmax.split import Split
 from halfmax.state import parameters_of
 from halfmax.tune.settings import Plan
 from halfmax.tune.study import Unnecessary, slot_of, suggest
@@ -46,14 +49,21 @@ class InnerFolds:
     def run(self, i: int) -> _FoldRun:
         """Return an inner fold, cut and encoded."""
         if i not in self._runs:
-            split, config = self.plan.inner[self.fold][i], self.plan.config
-            self._runs[i] = _FoldRun(self._dataset, split, lambda: make_features(config), make_threshold(config))
+            self._runs[i] = fold_run(self.plan, self._dataset, self.plan.inner[self.fold][i])
         return self._runs[i]
 
     def score(self, spec: ModelSpec, i: int, on_epoch: Callable[[int, Mapping[str, float]], bool]) -> float:
         """Fit on an inner fold and return the metric on its test rows."""
         predicted, _, _ = self.run(i).fit_predict(spec, on_epoch)
         return score_of(self.run(i), predicted, self.plan)
+
+
+def fold_run(plan: Plan, dataset: ResponseDataset, split: Split) -> _FoldRun:
+    """Return one fold, cut and encoded as the plan's configuration says."""
+    config = plan.config
+    # a cutoff is looked for, which costs a fit, only where the metric depends on it
+    decide: Decide = "share" if plan.metric in ("roc_auc", "pr_auc") else config.task.decide
+    return _FoldRun(dataset, split, lambda: make_features(config), make_threshold(config), None, decide)
 
 
 def score_of(run: _FoldRun, predicted: Any, plan: Plan) -> float:
@@ -185,4 +195,5 @@ def epochs_of(model: str, plan: Plan) -> int | None:
 def _pruned() -> type[Exception]:
     from optuna import TrialPruned
 
-    return TrialPruned
+    found: type[Exception] = TrialPruned
+    return found

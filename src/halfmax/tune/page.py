@@ -118,8 +118,7 @@ class Page:
         for model, rows in self.tuning.studies.groupby("model", sort=False):
             counts = rows[["n_trials", "n_complete", "n_pruned", "n_failed", "n_interrupted", "cpu_s"]].sum()
             row: dict[str, Any] = {"style": self.styles[str(model)]}
-            for part in (counts, rows[columns].mean()):
-                row |= {str(name): value for name, value in part.items()}
+            row |= {str(name): value for part in (counts, rows[columns].mean()) for name, value in part.items()}
             out.append(row)
         return out
 
@@ -147,8 +146,7 @@ class Page:
         mine = self.tuning.importance.query("model == @model")
         if mine.empty:
             return Markup("")
-        by_name = mine.groupby("parameter", sort=False)["importance"]
-        shares = {str(name): list(values) for name, values in by_name}
+        shares = {str(key): list(part) for key, part in mine.groupby("parameter", sort=False)["importance"]}
         return Markup(plots.importance(f"importance-{model}", shares))
 
     @property

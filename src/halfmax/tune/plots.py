@@ -103,7 +103,7 @@ def best_so_far(trials: pd.DataFrame, *, higher_is_better: bool) -> Array:
         complete = fold[fold["state"] == "complete"]
         values[complete["place"].to_numpy(dtype=np.int64)] = complete["value"].to_numpy(dtype=np.float64)
         folds.append((np.fmax if higher_is_better else np.fmin).accumulate(values))
-    return np.mean(folds, axis=0) if folds else np.empty(0)
+    return np.asarray(np.mean(folds, axis=0), dtype=np.float64) if folds else np.empty(0)
 
 
 def _height(part: Range | Choices, value: object) -> float:

@@ -159,14 +159,14 @@ def _study_row(
 ) -> dict[str, object]:
     nan = float("nan")
     counts = trials["state"].value_counts()
-    best = study.best_trial
+    best, inner_best = study.best_trial, float(study.best_value)
     default = json.dumps(defaults_in(model, plan.spaces[model]))
     same = trials.loc[(trials["params"].map(json.loads) == json.loads(default)) & (trials["state"] == "complete")]
     inner_default = float(same["value"].iloc[0]) if len(same) else float(study.user_attrs.get("default", nan))
     outer_default, outer_best = (nan, nan) if outer is None else (outer.default, outer.tuned)
     sign = -1.0 if plan.higher_is_better else 1.0
-    gap_default, gap_best = sign * (outer_default - inner_default), sign * (outer_best - float(best.values[0]))
-    figures = (inner_default, best.values[0], outer_default, outer_best, gap_default, gap_best, gap_best - gap_default)
+    gap_default, gap_best = sign * (outer_default - inner_default), sign * (outer_best - inner_best)
+    figures = (inner_default, inner_best, outer_default, outer_best, gap_default, gap_best, gap_best - gap_default)
     n = [int(counts.get(state, 0)) for state in ("complete", "pruned", "failed", "interrupted")]
     row = (model, fold, plan.metric, sum(n[:3]), *n, trials["cpu_s"].sum(), *figures, json.dumps(best.params))
     return dict(zip(STUDY_COLUMNS, row, strict=True))

@@ -15,9 +15,8 @@ from halfmax.evaluate import ModelSpec, Progress, _FoldRun
 from halfmax.models.base import JSON
 from halfmax.models.checkpoint import digest, versions
 from halfmax.resume import Resume
-from halfmax.run import make_features, make_threshold
 from halfmax.split import Split
-from halfmax.tune.objective import InnerFolds, Objective, epochs_of, score_of
+from halfmax.tune.objective import InnerFolds, Objective, epochs_of, fold_run, score_of
 from halfmax.tune.result import Outer, Tuning, tables
 from halfmax.tune.settings import Plan
 from halfmax.tune.space import defaults_in, grid_of, plain
@@ -182,9 +181,9 @@ def _score_outer(
 ) -> dict[tuple[str, str], Outer]:
     """Fit the best and the default parameters on each outer fold's training part, and score them on its test part."""
     scored = {}
-    kept, config = Resume(folder / "outer"), plan.config
+    kept = Resume(folder / "outer")
     for k, split in enumerate(plan.prepared.splits):
-        run = _FoldRun(plan.prepared.dataset, split, lambda: make_features(config), make_threshold(config))
+        run = fold_run(plan, plan.prepared.dataset, split)
         for j, model in enumerate(plan.settings.models):
             if on_progress is not None:
                 n = len(plan.settings.models)
@@ -222,7 +221,8 @@ def _in_processes(plan: Plan, folder: Path) -> None:
 
     context = get_context("spawn")
     running: dict[BaseProcess, Any] = {}
-    replaced, told = 0, []
+    replaced = 0
+    told: list[str] = []
 
     def start() -> None:
         here, there = context.Pipe(duplex=False)

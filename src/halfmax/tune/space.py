@@ -118,12 +118,13 @@ def grid_of(space: Space, points: int, seed: int) -> list[dict[str, JSON]]:
 
 def plain(space: Space) -> dict[str, JSON]:
     """Return a space as JSON, in the form in which models give it."""
-    return {
-        name: {"choices": list(part.values)}
-        if isinstance(part, Choices)
-        else {"low": part.low, "high": part.high, "log": part.log}
-        for name, part in space.items()
-    }
+    found: dict[str, JSON] = {}
+    for name, part in space.items():
+        if isinstance(part, Choices):
+            found[name] = {"choices": list(part.values)}
+        else:
+            found[name] = {"low": part.low, "high": part.high, "log": part.log}
+    return found
 
 
 def _read(entry: Any, hint: Any) -> Range | Choices | str:
