@@ -20,7 +20,6 @@ class ServedPipeline(FeaturePipeline):
     or that differ from them in any column, are encoded as ever.
     """
 
-    samples_: FeaturePipeline
     drugs_: pd.DataFrame
     encoded_: PairFeatures
 
@@ -29,8 +28,6 @@ class ServedPipeline(FeaturePipeline):
         """Return the same pipeline with `drugs` (index = drug_id) encoded."""
         served = cls(fitted.modalities, fitted.categories, fitted.drug_blocks, fitted.steps, fitted.unknown)
         served.levels_, served.blocks_ = fitted.levels_, fitted.blocks_
-        served.samples_ = FeaturePipeline(fitted.modalities, fitted.categories, (), None, fitted.unknown)
-        served.samples_.levels_, served.samples_.blocks_ = fitted.levels_, fitted.blocks_
         served.drugs_ = drugs
         served.encoded_ = fitted.transform(_without_samples(drugs))
         return served
@@ -43,10 +40,10 @@ class ServedPipeline(FeaturePipeline):
         if dataset.drug_features or (rows < 0).any() or not dataset.drugs.equals(self.drugs_.iloc[rows]):
             return super().transform(dataset)
         response = dataset.response
-        first = response.iloc[:1]
-        x = self.samples_.transform(replace(dataset, drugs=dataset.drugs.loc[first["drug_id"]], response=first))
         return replace(
-            x,
+            known,
+            sample_ids=dataset.samples.index.to_numpy(dtype=str),
+            sample_x=self.transform_samples(dataset),
             drug_ids=drug_ids,
             drug_x={name: block.take(rows) for name, block in known.drug_x.items()},
             drug_text={name: text[rows] for name, text in known.drug_text.items()},

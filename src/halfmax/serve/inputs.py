@@ -36,11 +36,12 @@ _MOST_RATIO, _HARMLESS, _PIECE = 50, 16 << 20, 1 << 20
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples as a predictor reads them: omics, what else is known of each, and what was found on the way."""
+    """Samples as a predictor reads them: omics, what else is known of each, what was found on the way, a short key."""
 
     omics: dict[str, pd.DataFrame]
     about: pd.DataFrame | None
     findings: tuple[Finding, ...] = ()
+    key: str | None = None
 
 
 def samples_of(asked: Asked, service: Service, settings: ServeSettings) -> Samples:
@@ -62,7 +63,7 @@ def samples_of(asked: Asked, service: Service, settings: ServeSettings) -> Sampl
         )
     if asked.known:
         omics, about = service.known_samples(asked.known)
-        return Samples(omics, about)
+        return Samples(omics, about, key="\x1f".join(["known", *asked.known]))
     twice = [name for name, count in Counter(p.sample_id for p in asked.samples).items() if count > 1]
     if twice:
         raise DataError(f"{len(twice)} sample ids occur more than once: {examples(twice)}; make them unique.")

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,11 @@ class Answer:
 
     table: pd.DataFrame
     findings: tuple[Finding, ...] = ()
+
+    @cached_property
+    def drug_ids(self) -> npt.NDArray[np.str_]:
+        """Drug of each row, shape ``(n_rows,)``."""
+        return self.table["drug_id"].to_numpy(dtype=str)
 
 
 class Service:
@@ -102,6 +108,7 @@ class Service:
         samples: pd.DataFrame | None = None,
         allow_low_coverage: bool = False,
         harmonise: str = "none",
+        key: str | None = None,
     ) -> Answer:
         """Predict samples × drugs.
 
@@ -111,6 +118,9 @@ class Service:
             See `Predictor.predict_samples`.
         drugs
             Ids or names; all by default. Ranks are among all drugs of the predictor, whichever are asked for.
+        key
+            What is unlike for unlike `omics` and `samples`, under which the answer is remembered; a hash of them if
+            None.
 
         Returns
         -------
@@ -118,7 +128,7 @@ class Service:
         """
         wanted = None if drugs is None else self.predictor.find_drugs(drugs).index
         options = {"allow_low_coverage": allow_low_coverage, "harmonise": harmonise}
-        key = _key(omics, samples, options)
+        key = f"{sorted(options.items())} {key}" if key is not None else _key(omics, samples, options)
         with self._lock:
             if (answer := self._answers.get(key)) is not None:
                 self._answers.move_to_end(key)
@@ -131,8 +141,8 @@ class Service:
                         self._answers.popitem(last=False)
         if wanted is None:
             return answer
-        rows = answer.table["drug_id"].isin(wanted)
-        return Answer(answer.table[rows].reset_index(drop=True), answer.findings)
+        rows = np.flatnonzero(np.isin(answer.drug_ids, wanted.to_numpy(dtype=str)))
+        return Answer(answer.table.take(rows).reset_index(drop=True), answer.findings)
 
     def rank(self, omics: Mapping[str, pd.DataFrame], *, top: int | None = None, **options: Any) -> Answer:
         """Predict, and keep the `top` drugs of each sample, most sensitive first against each drug's own mean."""

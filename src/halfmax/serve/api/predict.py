@@ -53,7 +53,8 @@ async def predict(asked: PredictRequest, state: State, who: Who, format: Format 
             known = {drug.name: state.smiles.check(drug.smiles) for drug in asked.new_drugs}
             answer = service.predict_new_drugs(samples.omics, known, samples=samples.about, **options)
         else:
-            answer = service.predict(samples.omics, drugs=asked.drugs, samples=samples.about, **options)
+            key = samples.key
+            answer = service.predict(samples.omics, drugs=asked.drugs, samples=samples.about, key=key, **options)
         return _table(answer, samples, service, format)
 
     return await state.compute(work)
@@ -72,6 +73,7 @@ async def rank(asked: RankRequest, state: State, who: Who, format: Format = "jso
             samples=samples.about,
             allow_low_coverage=asked.allow_low_coverage,
             harmonise=asked.harmonise,
+            key=samples.key,
         )
         return _table(answer, samples, service, format)
 
