@@ -45,7 +45,7 @@ ORDER = [
         "explain",
         "patients",
     ),
-    *("federated", "serve", "terminal", "cli_data", "cli_pilot", "cli_explain", "cli_tune", "cli_screen"),
+    *("federated", "serve", "client", "terminal", "cli_data", "cli_pilot", "cli_explain", "cli_tune", "cli_screen"),
     *("cli_compare", "cli_serve", "cli", "testing", "__main__", "__init__"),
 ]
 HEAVY = {"torch", "rdkit", "lightgbm", "xgboost", "sklearn", "matplotlib"}
