@@ -15,7 +15,7 @@ import pandas as pd
 from halfmax.cluster import Cluster
 from halfmax.cluster.folders import pack_folder, unpack_folder
 from halfmax.data.dataset import ResponseDataset
-from halfmax.evaluate import ModelSpec, Progress, Results, _FoldRun, cross_validate
+from halfmax.evaluate import FoldRun, ModelSpec, Progress, Results, cross_validate
 from halfmax.features.pipeline import FeaturePipeline
 from halfmax.labels import Decide, Threshold
 from halfmax.resume import Fitted, Resume
@@ -82,7 +82,7 @@ class FoldJob:
         self.threshold = None if about["threshold"] is None else Threshold(**about["threshold"])
         self.decide: Decide = about["decide"]
         self.resume = None if about["resume"] is None else Resume(Path(about["resume"]))
-        self._fold: tuple[int, _FoldRun] | None = None
+        self._fold: tuple[int, FoldRun] | None = None
 
     def run(self, task: State) -> State:
         """Return the test predictions, timings and learning curve of the model that `task` names."""
@@ -90,7 +90,7 @@ class FoldJob:
         place, split = int(about["fold"]), self.splits[int(about["fold"])]
         if self._fold is None or self._fold[0] != place:
             self._fold = None  # the old one's memory first
-            made = _FoldRun(
+            made = FoldRun(
                 self.dataset, split, lambda: FeaturePipeline(**self.pipeline), self.threshold, None, self.decide
             )
             self._fold = (place, made)

@@ -135,7 +135,7 @@ def cross_validate(
     predictions, timings, curves, selected = [], [], [], []
     replicates: dict[tuple[str, str], list[tuple[float, int, Array]]] = {}
     for i, split in enumerate(splits):
-        fold = _FoldRun(dataset, split, features, threshold, None if tests is None else tests[i], decide)
+        fold = FoldRun(dataset, split, features, threshold, None if tests is None else tests[i], decide)
         n_test = fold.test.n_pairs
         selected.append(selected_features({split.fold: fold.pipeline}))
         for j, spec in enumerate(models):
@@ -168,7 +168,7 @@ def cross_validate(
     )
 
 
-class _FoldRun:
+class FoldRun:
     """One fold: data cut and encoded once for all models."""
 
     def __init__(

@@ -16,7 +16,7 @@ pytest.importorskip("optuna")
 from halfmax.cli import app
 from halfmax.config import load_config
 from halfmax.data.synthetic import make_dataset
-from halfmax.evaluate import ModelSpec, _FoldRun, cross_validate
+from halfmax.evaluate import FoldRun, ModelSpec, cross_validate
 from halfmax.split import make_splits
 from halfmax.tune.result import Tuning
 from halfmax.tune.search import tune
@@ -80,7 +80,7 @@ def test_outer_folds_are_not_fitted_again(nested: tuple[Plan, Tuning, Path], mon
     def refuse(*arguments: Any) -> None:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(_FoldRun, "fit_predict", refuse)
+    monkeypatch.setattr(FoldRun, "fit_predict", refuse)
     pd.testing.assert_frame_equal(tune(plan, folder).studies, found.studies)
 
 

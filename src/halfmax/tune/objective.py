@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from halfmax.data.dataset import ResponseDataset
 from halfmax.errors import DataError
-from halfmax.evaluate import ModelSpec, _FoldRun
+from halfmax.evaluate import FoldRun, ModelSpec
 from halfmax.labels import Decide
 from halfmax.models.base import MODELS
 from halfmax.run import make_features, make_threshold
@@ -41,12 +41,12 @@ class InnerFolds:
         self.fold = fold
         outer = next(split for split in plan.prepared.splits if split.fold == fold)
         self._dataset = plan.prepared.dataset.take(outer.fit_rows)
-        self._runs: dict[int, _FoldRun] = {}
+        self._runs: dict[int, FoldRun] = {}
 
     def __len__(self) -> int:
         return len(self.plan.inner[self.fold])
 
-    def run(self, i: int) -> _FoldRun:
+    def run(self, i: int) -> FoldRun:
         """Return an inner fold, cut and encoded."""
         if i not in self._runs:
             self._runs[i] = fold_run(self.plan, self._dataset, self.plan.inner[self.fold][i])
@@ -58,15 +58,15 @@ class InnerFolds:
         return score_of(self.run(i), predicted, self.plan)
 
 
-def fold_run(plan: Plan, dataset: ResponseDataset, split: Split) -> _FoldRun:
+def fold_run(plan: Plan, dataset: ResponseDataset, split: Split) -> FoldRun:
     """Return one fold, cut and encoded as the plan's configuration says."""
     config = plan.config
     # a cutoff is looked for, which costs a fit, only where the metric depends on it
     decide: Decide = "share" if plan.metric in ("roc_auc", "pr_auc") else config.task.decide
-    return _FoldRun(dataset, split, lambda: make_features(config), make_threshold(config), None, decide)
+    return FoldRun(dataset, split, lambda: make_features(config), make_threshold(config), None, decide)
 
 
-def score_of(run: _FoldRun, predicted: Any, plan: Plan) -> float:
+def score_of(run: FoldRun, predicted: Any, plan: Plan) -> float:
     """Return the plan's metric of a fold's predictions.
 
     Raises

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halfmax.errors import DataError, HalfmaxError, examples
-from halfmax.evaluate import ModelSpec, Progress, _FoldRun
+from halfmax.evaluate import FoldRun, ModelSpec, Progress
 from halfmax.models.base import JSON
 from halfmax.models.checkpoint import digest, versions
 from halfmax.resume import Resume
@@ -199,7 +199,7 @@ def _score_outer(
 
 
 def _outer(
-    plan: Plan, kept: Resume, run: _FoldRun, split: Split, model: str, params: Mapping[str, Any]
+    plan: Plan, kept: Resume, run: FoldRun, split: Split, model: str, params: Mapping[str, Any]
 ) -> tuple[float, Any]:
     about = digest(plan.prepared.dataset.fingerprint(), split, plan.config.features.model_dump(mode="json"), params)
     spec = ModelSpec(model, model, params)
