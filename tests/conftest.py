@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# Each worker computes with one thread: two that want all cores stand in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No deadline: a busy two-core machine would fail good code. CI draws the same examples each time.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

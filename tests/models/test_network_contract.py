@@ -47,6 +47,10 @@ NETWORKS |= dict.fromkeys(
     ("hetero_graph", "hetero_graph_shuffled"),
     (NETWORKS["mlp"][0] | {"node_width": 8}, NETWORKS["mlp"][1] | {"graph_dropout": 0.0}),
 )
+#: Networks whose tests are quick; the others, controls among them, are tested with what is slow.
+QUICK = ("mlp", "wide_deep", "multitask")
+EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+FREE = [p for name, p in zip(NETWORKS, EVERY, strict=True) if NETWORKS[name][1] is not None]
 X = features(60, 8, 40)
 Y = linear_response(X)
 Y = (Y - Y.mean()) / Y.std()
@@ -56,12 +60,12 @@ def network(name: str, **params):
     return MODELS.get(name)(**(NETWORKS[name][0] | params))
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=EVERY)
 def fitted(request):
     return request.param, network(request.param).fit(X, Y)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, free) in NETWORKS.items() if free is not None])
+@pytest.mark.parametrize("name", FREE)
 def test_thirty_two_pairs_are_learned_by_heart(name):
     rows = np.arange(32)
     x, y = X.take_pairs(rows), Y[rows]
@@ -69,7 +73,7 @@ def test_thirty_two_pairs_are_learned_by_heart(name):
     assert np.abs(model.fit(x, y).predict(x).mean - y).max() < 0.05
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_planted_effects_are_found_on_unseen_samples(name):
     x = features(260, 6, 20)
     y = linear_response(x)
@@ -111,7 +115,7 @@ def test_what_is_new_is_predicted(fitted):
     assert np.isfinite(model.predict(renamed(bare, drugs=True)).mean).all()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_labels_give_probabilities(name):
     label = (Y > 0).astype(float)
     found = network(name, learning_rate=0.01, task="classification").fit(X, label).predict(X)
@@ -120,7 +124,7 @@ def test_labels_give_probabilities(name):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_gpu_gives_what_the_processor_gives(name):
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
