@@ -41,7 +41,8 @@ def serve(
     from halfmax.data.dataset import ResponseDataset
     from halfmax.serve.app import create_app
     from halfmax.serve.server import serve as answer
-    from halfmax.serve.service import Service, limit_threads
+    from halfmax.serve.service import Service
+    from halfmax.serve.threads import limit_threads
 
     if host not in _LOOPBACK and not require_token:
         console.print(

@@ -378,16 +378,6 @@ def digest_of(folder: Path) -> str:
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
-def limit_threads(n: int) -> None:
-    """Let linear algebra and torch use `n` threads in this process, so that requests do not fight for the cores."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    threadpool_limits(limits=n)
-    import torch
-
-    torch.set_num_threads(n)
-
-
 def _unit(profiles: FloatArray) -> FloatArray:
     """Return the profiles centred and with length one, so that a product is a correlation."""
     centred = profiles - profiles.mean(axis=1, keepdims=True)

@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run one worker until it is told to end, or its parent is gone."""
     import argparse
 
-    from halfmax.serve.service import limit_threads
+    from halfmax.serve.threads import limit_threads
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
