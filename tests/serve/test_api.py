@@ -73,6 +73,18 @@ def test_every_answer_says_what_it_is_for(shared, method, path, body):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_an_explanation_closes_on_the_predicted_difference(shared):
+    answer = post(shared, "/explain", {"samples": [PROFILE], "drugs": ["D01", "D02"], "top": 5})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["research_use"] == RESEARCH_USE
+    pairs = answer.json()["pairs"]
+    assert [pair["drug_id"] for pair in pairs] == ["D01", "D02"]
+    for pair in pairs:
+        assert pair["additivity_gap"] < 1e-4
+        assert sum(row["attribution"] for row in pair["rows"]) == pytest.approx(pair["difference"], abs=1e-4)
+        assert pair["prediction"] - pair["base"] == pytest.approx(pair["difference"])
+
+
 def test_a_fitted_curve_finds_its_midpoint(shared):
     doses = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     wells = [{"sample_id": "A", "drug_id": "D", "dose": d, "viability": 1 / (1 + d / 2.0)} for d in doses]
