@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--params", type=json.loads, default={}, help="hyper-parameters as JSON")
     parser.add_argument("--protocol", choices=("LCO", "LDO"), default="LCO")
     parser.add_argument("--fixed", action="store_true", help="the fixed folds in place of inner folds")
-    parser.add_argument("--parts", type=int, default=5, help="outer folds (default: %(default)s)")
+    parser.add_argument(
+        "--parts", type=int, default=5, help="outer folds; 0 scores what is kept (default: %(default)s)"
+    )
     parser.add_argument("--keep", type=Path, help="store the outer folds' tables here, and score all that are there")
     parser.add_argument("--only", nargs="+", default=[], help="names of outer folds, or beginnings of domain cases")
     parser.add_argument("--shared", type=Path, default=os.environ.get("HALFMAX_SHARED_DATA"))
@@ -47,8 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     set_threads(1)
     run, cpu = now(), time.process_time()
     if args.what == "intervals":
-        folds = ("fixed" if args.fixed else "inner of fold 0") + f", {args.parts}"
-        table = covered(args).assign(model=args.model, protocol=args.protocol, folds=folds, run=run)
+        table = covered(args).assign(model=args.model, protocol=args.protocol, run=run)
         merge_csv(args.out / "trust_intervals.csv", table, INTERVAL_KEYS)
     else:
         if args.shared is None:
@@ -98,7 +99,8 @@ def covered(args: argparse.Namespace) -> pd.DataFrame:
         print(json.dumps(summary(table) | {"fold": split.fold}), flush=True)
     if args.keep:
         parts = [pd.read_parquet(path) for path in sorted(args.keep.glob(f"{kept_name(args)}_*.parquet"))]
-    return scored(pd.concat(parts, ignore_index=True))
+    kind = "fixed" if args.fixed else "inner of fold 0"
+    return scored(pd.concat(parts, ignore_index=True)).assign(folds=f"{kind}, {len(parts)} of 5")
 
 
 def kept_name(args: argparse.Namespace) -> str:
