@@ -93,12 +93,15 @@ def test_a_killed_search_goes_on_with_the_trials_that_it_would_have_had(tmp_path
     assert list((tmp_path / "cut" / "workers").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_killed_workers_leave_nothing_running_and_the_best_value_as_it_would_have_been(tmp_path: Path) -> None:
     asked = plan()
     whole = tune(asked, tmp_path / "whole")
     killed(asked, tmp_path / "cut", place=1)
     workers = [started(asked, tmp_path / "cut", lambda slot, fold: time.sleep(600)) for _ in range(2)]
+    until = time.monotonic() + 120
     while states(tmp_path / "cut").get("RUNNING", 0) < 2:
+        assert time.monotonic() < until, f"the workers did not start: {states(tmp_path / 'cut')}"
         time.sleep(0.05)
     for worker in workers:
         os.kill(worker.pid, signal.SIGKILL)

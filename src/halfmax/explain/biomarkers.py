@@ -37,7 +37,7 @@ def signed_importance(found: Explanation) -> Array:
     """Return how strongly and which way a model leans on each feature for each drug, shape ``(n_drugs, d)``.
 
     The mean of |φ| over samples, with the sign of the covariance of φ with the feature's value: positive where more of
-    it means a higher prediction. For a linear model this is weight × mean |x − x̄|.
+    it means a higher prediction. For a linear model this is weight × mean ``|x − x̄|``.
     """
     values = found.values.astype(np.float64)
     inputs = np.nan_to_num(found.inputs - found.inputs.mean(axis=0))

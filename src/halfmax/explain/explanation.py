@@ -71,7 +71,7 @@ class Explanation:
 
     @property
     def gap(self) -> Array:
-        """|Σ values − difference| of each pair, shape ``(n, m)`` [measure.unit]: 0 if the sum is exact."""
+        """Distance of Σ values from the difference of each pair, shape ``(n, m)`` [measure.unit]; 0 if exact."""
         return np.asarray(np.abs(self.values.sum(axis=-1, dtype=np.float64) - self.difference))
 
     def at(self, sample: str, drug: str) -> tuple[int, int]:

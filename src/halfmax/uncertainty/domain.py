@@ -50,13 +50,14 @@ class Domain(Stateful):
 
     Attributes
     ----------
-    names_ : shape ``(d,)``, columns of the block after the pipeline's steps.
-    centre_, gain_, role_ : shape ``(d,)``: mean, weight, and share of all coefficients (sums to 1).
-    components_ : shape ``(k, d)``; spread_ : shape ``(k,)``, sd of the training scores.
-    scores_ : shape ``(n, k)``; sample_ids_ : shape ``(n,)``.
-    middle_, unit_ : shape ``(3,)``, median and scale of the logarithms of left-out distances.
-    left_out_ : shape ``(n,)``, sorted: the training samples' own largest distances.
-    tissues_ : shape ``(t,)``; tissue_weight_ : shape ``(k, t)``; tissue_bias_ : shape ``(t,)``, of the discriminant.
+    ``names_``: shape ``(d,)``, columns of the block after the pipeline's steps.
+    ``centre_``, ``gain_``, ``role_``: shape ``(d,)``: mean, weight, and share of all coefficients (sums to 1).
+    ``components_``: shape ``(k, d)``; ``spread_``: shape ``(k,)``, sd of the training scores.
+    ``scores_``: shape ``(n, k)``; ``sample_ids_``: shape ``(n,)``.
+    ``middle_``, ``unit_``: shape ``(3,)``, median and scale of the logarithms of left-out distances.
+    ``left_out_``: shape ``(n,)``, sorted: the training samples' own largest distances.
+    ``tissues_``: shape ``(t,)``; ``tissue_weight_``: shape ``(k, t)``; ``tissue_bias_``: shape ``(t,)``, of the
+    discriminant.
 
     References
     ----------
