@@ -195,7 +195,7 @@ def curves(data: Data, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         explainer = Explainer(data.fit(model, args))
         frame = data.train.omics["expression"].loc[data.train.samples.index[:4]].rename(index=lambda i: f"new {i}")
         predictor = explainer.predictor
-        x = predictor.features_.transform(predictor._grid({"expression": frame}, predictor.drugs_.iloc[:1], None))
+        x = predictor.features_.transform(predictor.pairs_of({"expression": frame}, predictor.drugs_.iloc[:1], None))
         table = measured(explainer, x, explainer.explain_encoded(x, drugs))
         for row in table.to_dict("records"):
             yield {"model": model, **row, "n_pairs": len(drugs) * len(frame)}

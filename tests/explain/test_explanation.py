@@ -179,7 +179,7 @@ def test_a_changed_gene_moves_the_prediction_within_the_training_range_only(expl
 
 def test_genes_interact_where_the_model_says_so(explainer):
     x = explainer.predictor.features_.transform(
-        explainer.predictor._grid({"expression": NEW}, explainer.predictor.drugs_.iloc[:1], None)
+        explainer.predictor.pairs_of({"expression": NEW}, explainer.predictor.drugs_.iloc[:1], None)
     )
     assert np.abs(interaction(explainer, x, "D03", "G3", "G4")).max() < 1e-5  # a linear model adds up
     bent = Explainer(Predictor.of("kernel_ridge", {"kernel": "rbf"}).fit(DATA))
@@ -188,7 +188,7 @@ def test_genes_interact_where_the_model_says_so(explainer):
 
 def test_deleting_by_attribution_beats_random_and_unusual(explainer, found):
     x = explainer.predictor.features_.transform(
-        explainer.predictor._grid({"expression": NEW}, explainer.predictor.drugs_.iloc[:1], None)
+        explainer.predictor.pairs_of({"expression": NEW}, explainer.predictor.drugs_.iloc[:1], None)
     )
     table = curves(explainer, x, found, steps=(1, 3, 5))
     area = table.groupby(["kind", "order"])["moved"].sum().unstack()

@@ -197,7 +197,7 @@ def test_trials_that_fail_count_and_say_why(tmp_path: Path, monkeypatch: pytest.
     whole = objective.InnerFolds.score
 
     def score(self: Any, spec: Any, i: int, on_epoch: Any) -> float:
-        if spec.params["ridge"] > 1:
+        if (spec.params.get("ridge") or 0) > 1:
             raise DataError("a ridge above 1 is not for this test")
         return whole(self, spec, i, on_epoch)
 

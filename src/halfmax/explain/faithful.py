@@ -35,8 +35,8 @@ def curves(
     """Return how much of a predicted difference goes as features are deleted, and comes as they are inserted.
 
     Features are taken in the order of the attribution (those that push the way of the difference first), at random, or
-    by ``|x − x̄|`` (the most unusual first, whichever way it pushes). Deleting puts a background sample's values in their
-    place, inserting puts them into one; the mean over `lines` background samples is compared.
+    by ``|x − x̄|`` (the most unusual first, whichever way it pushes). Deleting puts a background sample's values in
+    their place, inserting puts them into one; the mean over `lines` background samples is compared.
 
     Returns
     -------

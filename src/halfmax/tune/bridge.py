@@ -158,7 +158,7 @@ class PairFolds:
 def _part(data: ResponseDataset, X: pd.DataFrame, values: npt.NDArray[np.float64]) -> ResponseDataset:
     """Return the pairs of X with `values`, in their order, and only the samples and drugs that they name."""
     if not set(_IDS) <= set(getattr(X, "columns", ())):
-        found = list(getattr(X, "columns", [type(X).__name__]))
+        found = list(X.columns) if hasattr(X, "columns") else type(X).__name__
         raise DataError(f"X is a frame with the columns sample_id and drug_id; found {found!r:.80}.")
     for column, table in (("sample_id", data.samples), ("drug_id", data.drugs)):
         strange = X.loc[~X[column].isin(table.index), column].unique()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,11 +88,16 @@ def unit_power(values: FloatArray) -> float:
     return 1 / math.sqrt(power) if power > 1e-12 else 0.0
 
 
-def rotated(values: FloatArray, mean: FloatArray, basis: FloatArray, device: torch.device) -> torch.Tensor:
-    """Return rows in the coordinates of a `rotation`, shape (n, k)."""
+def as_tensor(values: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor; one that may not be written to is copied, which torch cannot promise by itself."""
     import torch
 
-    rows, centre, axes = (torch.as_tensor(a, device=device) for a in (values, mean, basis))
+    return torch.as_tensor(np.require(values, requirements="W"), device=device)
+
+
+def rotated(values: FloatArray, mean: FloatArray, basis: FloatArray, device: torch.device) -> torch.Tensor:
+    """Return rows in the coordinates of a `rotation`, shape (n, k)."""
+    rows, centre, axes = (as_tensor(a, device) for a in (values, mean, basis))
     return (rows - centre) @ axes
 
 

@@ -31,6 +31,7 @@ from halfmax.models.networks.parts import (
     Cells,
     Weights,
     activation,
+    as_tensor,
     drop,
     joined,
     normalised,
@@ -168,7 +169,7 @@ class TwoTower(BaseModel):
         import torch
 
         device = pick_device(self.device)
-        weights = {name: torch.as_tensor(value, device=device) for name, value in self._weights().items()}
+        weights = {name: as_tensor(value, device) for name, value in self._weights().items()}
         profile = self._view(x)
         shape = (len(x.sample_ids), len(x.drug_ids))
         mean, variance = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
