@@ -116,7 +116,7 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 def _told(predictor: Predictor, new: New) -> dict[str, Any]:
     found = predictor.intervals_[new]
-    checked = predictor.about_.get("intervals", {}).get(new, {})
+    checked: dict[str, Any] = predictor.about_.get("intervals", {}).get(new, {})
     words = (
         f"For a new {new}: from the errors on {found.n_groups} {new}s that a cross-validation left out; "
         f"{LEVEL:.0%} unless another level is asked for."
