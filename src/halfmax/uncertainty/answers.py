@@ -48,13 +48,8 @@ def with_intervals(
     value = table["prediction"].to_numpy(dtype=np.float64)
     low, high = np.full(len(value), np.nan), np.full(len(value), np.nan)
     seen = (rows_of(x.drug_ids, known_drugs) >= 0)[x.drug_index]
-<<<<<<< HEAD
     parts: tuple[tuple[New, npt.NDArray[np.bool_]], ...] = (("sample", seen), ("drug", ~seen))
     for new, rows in parts:
-=======
-    asked: tuple[tuple[New, npt.NDArray[np.bool_]], ...] = (("sample", seen), ("drug", ~seen))
-    for new, rows in asked:
->>>>>>> ac745630c57e28a213f55804c96efb291d542ddf
         if new in intervals and rows.any():
             found = intervals[new]
             widen = local_width(found, x, domain)[x.sample_index[rows]]
