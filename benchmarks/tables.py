@@ -223,7 +223,7 @@ def intervals() -> str:
     shown = ("coverage", "drugs_at_least_85", "least_tissue", "mean_width", "width_by_drug_spread")
     head = ("left out", "model", "outer folds", "held", "drugs ≥ 85 %", "least tissue", "width", "÷ drug's own")
     rows = []
-    for (protocol, model, folds), row in wide.iterrows():
+    for (protocol, model, folds), row in wide.dropna(subset="coverage").iterrows():
         cells = ["" if pd.isna(row[m]) else f"{row[m]:.1%}" if m in shown[:3] else f"{row[m]:.2f}" for m in shown]
         rows.append([protocol, f"`{model}`", folds, *cells])
     return markdown(head, rows)
