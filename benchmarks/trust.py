@@ -116,6 +116,7 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
     tissue = inside.groupby(table["tissue"]).mean()[lines >= LEAST_LINES]
     sample = inside.groupby(table["sample_id"]).mean()
     width = table["high"] - table["low"]
+    spread = table["spread"].fillna(table.groupby("drug_id")["y"].transform("std"))  # an unseen drug's is its own
     return {
         "coverage": round(float(inside.mean()), 4),
         "coverage_mean_of_drugs": round(float(drug.mean()), 4),
@@ -128,7 +129,7 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
         "above_high": round(float((table["y"] > table["high"]).mean()), 4),
         "mean_width": round(float(width.mean()), 4),
         # 90 % of a normal distribution of the drug's own training sd: what is known without a profile
-        "width_by_drug_spread": round(float((width / (3.29 * table["spread"])).mean()), 4),
+        "width_by_drug_spread": round(float((width / (3.29 * spread)).mean()), 4),
     }
 
 
