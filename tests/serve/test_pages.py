@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from importlib import resources
 
 import numpy as np
@@ -130,3 +131,21 @@ def test_vendored_scripts_are_the_ones_that_were_checked():
     assert set(listed) == {p.name for p in vendor.iterdir() if p.name.endswith(".js")}
     for name, digest in listed.items():
         assert hashlib.sha256(vendor.joinpath(name).read_bytes()).hexdigest() == digest
+
+
+def test_pages_are_for_holders_of_a_token_where_one_is_needed(serve):
+    server = serve(require_token=True)
+    assert get(server, "/").status_code == 401
+    assert upload(server, PROFILES).status_code == 401
+    token = server.state.store.tokens.create("lab")
+    assert get(server, "/", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_a_running_service_deletes_what_is_beyond_retention(serve, tmp_path):
+    home = tmp_path / "served"
+    key = KeptSamples(home / "kept").put(Samples({"expression": PROFILES}, None), "old")
+    serve(home=home, retention_days=-1.0)
+    until = time.monotonic() + 20
+    while (home / "kept" / key).exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -21,6 +21,7 @@ from halfmax.serve.problems import handle, handle_invalid
 from halfmax.serve.service import Service
 from halfmax.serve.settings import ServeSettings
 from halfmax.serve.store.store import Store
+from halfmax.serve.web.kept import KeptSamples
 from halfmax.serve.web.views import add_pages
 from halfmax.serve.workers import Workers
 
@@ -90,13 +91,14 @@ def create_app(settings: ServeSettings | None = None, service: Service | None = 
 
 async def _follow(state: ServerState) -> None:
     """Follow the aliases, and delete what is beyond retention."""
-    waited = _TIDY_EVERY
+    waited, settings = _TIDY_EVERY, state.settings
     while True:
         try:
             await state.look(state.live.refresh)
             if waited >= _TIDY_EVERY:
                 waited = 0.0
                 await state.look(state.store.tidy)
+                await state.look(KeptSamples.of(settings).tidy, settings.retention_days)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # the store may be locked now and free at the next look

@@ -9,6 +9,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from halfmax.data.findings import Finding
 from halfmax.data.storage import atomic_folder
 from halfmax.errors import UnknownNameError
 from halfmax.serve.inputs import Samples
+from halfmax.serve.settings import ServeSettings
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{22}")
 
@@ -41,6 +43,11 @@ class KeptSamples:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def of(cls, settings: ServeSettings) -> Self:
+        """Return those of a service."""
+        return cls(settings.home / "kept")
 
     def put(self, samples: Samples, title: str, *, example: bool = False) -> str:
         """Keep samples and return their name; whole or not at all."""

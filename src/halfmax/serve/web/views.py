@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -20,14 +20,14 @@ from halfmax import RESEARCH_USE, __version__
 from halfmax.data.tables import escape_formula
 from halfmax.data.units import EXPRESSION_UNITS
 from halfmax.errors import HalfmaxError, UnknownNameError
-from halfmax.serve.api.state import State
+from halfmax.serve.api.state import State, caller_of
 from halfmax.serve.inputs import Samples, read_upload, received
 from halfmax.serve.problems import as_problem
 from halfmax.serve.service import Service
 from halfmax.serve.web import answers, figures
 from halfmax.serve.web.kept import Kept, KeptSamples
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(caller_of)])
 #: Only our own scripts, styles and pictures; nothing inline, nothing from elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -339,7 +339,7 @@ def _style() -> str:
 
 
 def _kept(state: State) -> KeptSamples:
-    return KeptSamples(state.settings.home / "kept")
+    return KeptSamples.of(state.settings)
 
 
 def _names(kept: Kept) -> list[str]:
