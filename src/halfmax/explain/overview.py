@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -119,9 +121,40 @@ def pathway_volcano(
 def _volcano(
     found: Explanation, effect: Array, level: pd.Series, response: pd.DataFrame, tissue: pd.Series | None
 ) -> pd.DataFrame:
+    table = rank_correlations(level, response, tissue, drugs=found.drug_ids.tolist())
+    table.insert(1, "effect", effect)
+    return table.sort_values("p", ignore_index=True)
+
+
+def rank_correlations(
+    level: pd.Series,
+    response: pd.DataFrame,
+    tissue: pd.Series | None = None,
+    *,
+    drugs: Sequence[str] | None = None,
+    least: int = LEAST,
+) -> pd.DataFrame:
+    """Return the rank correlation of a level (index = sample_id) with the measured response to every drug.
+
+    Parameters
+    ----------
+    response
+        Columns sample_id, drug_id, value.
+    tissue
+        Tissue of each sample, to adjust for: ranks are centred within it.
+    drugs
+        Which, in this order; all that were measured by default.
+    least
+        Degrees of freedom below which nothing is said of a drug.
+
+    Returns
+    -------
+    Columns drug_id, rho, n, p (of Student's t) and q (Benjamini–Hochberg over drugs); NaN where too little is measured.
+    """
     from scipy.stats import t as student
 
-    table = response[response["drug_id"].isin(found.drug_ids) & response["value"].notna()]
+    wanted = list(response["drug_id"].unique()) if drugs is None else list(drugs)
+    table = response[response["drug_id"].isin(wanted) & response["value"].notna()]
     table = table[table["sample_id"].isin(level.index[level.notna()])]
     groups = pd.Series("", index=level.index) if tissue is None else tissue.reindex(level.index).fillna("").astype(str)
     table = table.assign(
@@ -133,16 +166,14 @@ def _volcano(
     sums = ranked.assign(xy=ranked["x"] * ranked["y"], xx=ranked["x"] ** 2, yy=ranked["y"] ** 2)
     by = sums.groupby("drug_id").agg(n=("xy", "size"), xy=("xy", "sum"), xx=("xx", "sum"), yy=("yy", "sum"))
     by["groups"] = ranked.groupby("drug_id")["tissue"].nunique()
-    by = by.reindex(found.drug_ids)
+    by = by.reindex(wanted)
     size = (by["xx"] * by["yy"]) ** 0.5
     rho = (by["xy"] / size.where(size > 0)).clip(-0.999999, 0.999999)
     free = by["n"] - by["groups"] - 1
     p = 2 * student.sf(np.abs(rho) * np.sqrt(free.clip(lower=1) / (1 - rho**2)), free.clip(lower=1))
-    p = np.where((free >= LEAST) & rho.notna(), p, np.nan)
-    out = pd.DataFrame(
-        {"drug_id": found.drug_ids, "effect": effect, "rho": rho.to_numpy(), "n": by["n"].to_numpy(), "p": p}
-    )
-    return out.assign(q=_adjusted(p)).sort_values("p", ignore_index=True)
+    p = np.where((free >= least) & rho.notna(), p, np.nan)
+    out = pd.DataFrame({"drug_id": wanted, "rho": rho.to_numpy(), "n": by["n"].to_numpy(), "p": p})
+    return out.assign(q=_adjusted(p))
 
 
 def _adjusted(p: Array) -> Array:

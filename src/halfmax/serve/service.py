@@ -22,7 +22,8 @@ from halfmax.data.findings import Finding
 from halfmax.data.storage import MANIFEST
 from halfmax.errors import DataError, UnknownNameError, did_you_mean
 from halfmax.features.blocks import Block
-from halfmax.predictor import Predictor
+from halfmax.new_samples import match_samples
+from halfmax.predictor import REFUSE_COVERAGE, Predictor
 from halfmax.serve.encode import ServedPipeline
 from halfmax.serve.training import TrainingSamples
 
@@ -200,14 +201,18 @@ class Service:
         tissue
             Compare with background samples of this tissue only.
         """
+        with self._slow:
+            # what it remembers of the background is made by the first question, once
+            return self.explainer(tissue).explain(omics, drugs, samples=samples, allow_low_coverage=allow_low_coverage)
+
+    def explainer(self, tissue: str | None = None) -> Explainer:
+        """Return what explains the predictor, against the background samples of a tissue or all."""
         from halfmax.explain.explainer import Explainer
 
         with self._slow:
             if tissue not in self._explainers:
                 self._explainers[tissue] = Explainer(self.predictor, tissue=tissue)
-            explainer = self._explainers[tissue]
-            # what it remembers of the background is made by the first question, once
-            return explainer.explain(omics, drugs, samples=samples, allow_low_coverage=allow_low_coverage)
+            return self._explainers[tissue]
 
     def similar(self, omics: Mapping[str, pd.DataFrame], *, n: int = 10) -> Answer:
         """Return the training samples that are most like each sample.
@@ -249,22 +254,8 @@ class Service:
         DataError
             If expression is needed and absent, or too few of the predictor's genes are there.
         """
-        from halfmax.data.identifiers import match_genes
-
-        matched: dict[str, pd.DataFrame] = {}
-        findings: list[Finding] = []
-        for modality in self.predictor.features_.modalities:
-            if modality not in omics:
-                continue
-            names = self.predictor.features_.input_names(modality)
-            match = match_genes(map(str, omics[modality].columns), names)
-            match.require()
-            findings += match.findings
-            values = match.take(omics[modality].to_numpy(dtype=np.float32))
-            matched[modality] = pd.DataFrame(values, index=omics[modality].index.astype(str), columns=list(names))
-        if "expression" in self.predictor.features_.modalities and "expression" not in matched:
-            raise DataError("this predictor needs expression; give a table of samples × genes.")
-        return matched, tuple(findings)
+        matched, matches = match_samples(self.predictor.features_, omics, REFUSE_COVERAGE)
+        return matched, tuple(finding for match in matches.values() for finding in match.findings)
 
     def drugs(self) -> pd.DataFrame:
         """Return the drugs it knows: index drug_id; what is known of them, n_samples and mean in training."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from halfmax.errors import DataError, UnknownNameError, did_you_mean
+from halfmax.explain.overview import rank_correlations
 from halfmax.explain.what_if import what_if
 from halfmax.serve.web import figures
 from halfmax.serve.web.figures import Figure
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from halfmax.serve.service import Service
     from halfmax.serve.web.kept import Kept
 
+#: A gene is held against drugs that were measured on at least twenty lines.
+_LEAST_FREEDOM = 18
 #: Sorts of the ranked table: column, and whether small comes first.
 SORTS = {"percentile": True, "difference": True, "prediction": True, "drug": True, "skill": False}
 
@@ -98,9 +101,7 @@ def why(service: Service, kept: Kept, sample: str, drug: str, top: int = 15) -> 
 
 def moved(service: Service, kept: Kept, sample: str, drug: str, gene: str) -> Figure:
     """Return the model's curve for one gene moved within its training range."""
-    from halfmax.explain.explainer import Explainer
-
-    found = what_if(Explainer(service.predictor), kept.samples.omics, sample, drug, gene, samples=kept.samples.about)
+    found = what_if(service.explainer(), kept.samples.omics, sample, drug, gene, samples=kept.samples.about)
     frame = kept.samples.omics["expression"]
     now = float(frame[gene].loc[[sample]].iloc[0]) if gene in frame else float("nan")
     return figures.curve(found.table, now, gene, service.measure)
@@ -121,25 +122,15 @@ def gene_over_drugs(service: Service, gene: str) -> pd.DataFrame:
     UnknownNameError
         If the gene is not among the predictor's.
     """
-    from scipy import stats
-
     dataset = service.dataset
     if dataset is None or "expression" not in dataset.omics:
         raise DataError("the training data are not on this machine, so nothing can be said of a gene over all drugs.")
     frame = dataset.omics["expression"]
     if gene not in frame:
         raise UnknownNameError(f"there is no gene {gene!r} in the data.{did_you_mean(gene, map(str, frame.columns))}")
-    grid = dataset.response.pivot_table(index="sample_id", columns="drug_id", values="value")
-    level = frame[gene].reindex(grid.index)
-    rows = []
-    for drug in grid.columns:
-        both = grid[drug].notna() & level.notna()
-        if both.sum() >= 20:
-            rho, p = stats.spearmanr(level[both], grid.loc[both, drug])
-            rows.append((drug, float(rho), float(p), int(both.sum())))
-    table = pd.DataFrame(rows, columns=["drug_id", "rho", "p", "n"]).dropna()
-    q = np.maximum(stats.false_discovery_control(table["p"]), 1e-300) if len(table) else np.zeros(0)
-    return table.assign(log_q=-np.log10(q)).sort_values("log_q", ascending=False, ignore_index=True)
+    table = rank_correlations(frame[gene], dataset.response, least=_LEAST_FREEDOM).dropna(subset="p")
+    table = table.assign(log_q=-np.log10(np.maximum(table["q"], 1e-300)), n=table["n"].astype(int))
+    return table.drop(columns="q").sort_values("log_q", ascending=False, ignore_index=True)
 
 
 @lru_cache(maxsize=4)

@@ -17,9 +17,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from halfmax import RESEARCH_USE, __version__
-from halfmax.data.tables import escape_formula
 from halfmax.data.units import EXPRESSION_UNITS
 from halfmax.errors import HalfmaxError, UnknownNameError
+from halfmax.serve.answers import csv_text, json_response, rows_of_table
 from halfmax.serve.api.state import State, caller_of
 from halfmax.serve.inputs import Samples, read_upload, received
 from halfmax.serve.problems import as_problem
@@ -376,12 +376,9 @@ def _file(table: pd.DataFrame, ending: str, service: Service) -> Response:
     name = f'attachment; filename="halfmax-ranking.{ending}"'
     headers = {"content-disposition": name, "cache-control": "no-store"}
     if ending == "csv":
-        text = f"# {RESEARCH_USE} {service.measure}\n" + escape_formula(table).to_csv(index=False, float_format="%.6g")
-        return Response(text, media_type="text/csv", headers=headers)
+        return Response(csv_text(table, service.measure), media_type="text/csv", headers=headers)
     if ending == "json":
-        rows = json.loads(table.to_json(orient="records", double_precision=6))
-        content = {"research_use": RESEARCH_USE, "measure": service.measure, "rows": rows}
-        return Response(json.dumps(content, ensure_ascii=False), media_type="application/json", headers=headers)
+        return json_response({"measure": service.measure, "rows": rows_of_table(table)}, headers=headers)
     if ending == "parquet":
         out = io.BytesIO()
         table.assign(research_use=RESEARCH_USE).to_parquet(out, index=False)
