@@ -19,13 +19,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from common import RESULTS, now, source
-from sqlalchemy import text
 
 from halfmax.serve.settings import DATABASE_URL, ServeSettings
-from halfmax.serve.store.store import Store
+
+if TYPE_CHECKING:
+    from halfmax.serve.store.store import Store
 
 # Only what the queue needs is imported, so that a round is short.
 _BOTH = """
@@ -76,6 +78,8 @@ def main() -> None:
 
 def soak(rounds: int, acks: int, seed: int = 0, url: str = "") -> dict[str, object]:
     """Return what was acknowledged, lost and doubled."""
+    from halfmax.serve.store.store import Store
+
     chance, acknowledged = random.Random(seed), []
     done_rounds = 0
     with tempfile.TemporaryDirectory(prefix="halfmax-soak-") as home:
@@ -138,6 +142,8 @@ def _finish(store: Store, home: str, url: str) -> int:
 
 
 def _rows(store: Store, query: str) -> list[tuple]:
+    from sqlalchemy import text
+
     with store.database.read() as connection:
         return [tuple(row) for row in connection.execute(text(query))]
 
